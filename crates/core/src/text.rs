@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 const MAX_SHOWN_CHARS: usize = 256;
 /// The maximum length of a text in which an extract's secrets are sought, in bytes: more than can be shown, and enough
 /// after it to distinguish a secret that continues from one that ends.
-const MAX_SEARCHED_BYTES: usize = (MAX_SHOWN_CHARS + 1) * 4 + 2 * decode::CUT_MARGIN_BYTES;
+const MAX_SEARCHED_BYTES: usize = MAX_SHOWN_CHARS * 4 + 2 * decode::CUT_MARGIN_BYTES;
 
 /// A filter for text from a server: removes echoes of secrets, escapes unprintable characters, and truncates.
 ///

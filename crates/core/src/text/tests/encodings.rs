@@ -173,6 +173,22 @@ fn a_long_echo_is_found_by_its_start() {
     assert_eq!(filter.clean(&other), other);
 }
 
+/// The last character that is shown is searched as well as the first.
+#[test]
+fn the_end_of_a_shown_text_is_searched() {
+    let secret: String = ('a'..='z').cycle().take(100).collect();
+    let filter = TextFilter::new().with_secret(&secret);
+    let letters = |count| "\u{20000}".repeat(count); // Four bytes each.
+    assert_eq!(filter.clean(&letters(256)), letters(256));
+    let shown = |echo: &str| {
+        let rest = ".".repeat(4_000);
+        filter.clean(&format!("{}{echo}{rest}", letters(250)))
+    };
+    assert!(shown(&secret).starts_with(&(letters(250) + "[redac")));
+    // It is no echo, as the text after it shows.
+    assert!(shown(&secret[..99]).starts_with(&(letters(250) + &secret[..5])));
+}
+
 #[test]
 fn the_work_of_a_search_grows_with_the_text_only() {
     let filter = TextFilter::new()
