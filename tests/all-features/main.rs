@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, dead_code)]
 
+#[path = "../shared/child.rs"]
+mod child;
 #[path = "../stories/mtls.rs"]
 mod mtls;
 #[path = "../stories/mtls_server.rs"]

@@ -1,7 +1,7 @@
 //! All of rustls's features, two libraries of cryptography among them, without a default for the process; and a program
 //! that installs the one that hallpass does not use.
 
-use std::{env, fs, panic::catch_unwind, process::Command};
+use std::{env, fs, panic::catch_unwind};
 
 use hallpass::{
     TokenRequest,
@@ -16,6 +16,7 @@ use rustls::{
 };
 
 use crate::{
+    child::run_alone,
     mtls_server::{MtlsServer, ask, client},
     redis_server::RedisServer,
     support::secret,
@@ -64,11 +65,5 @@ async fn an_installed_provider_is_no_obstacle() {
         return connect().await;
     }
     // The provider is that of the whole process.
-    let mut child = Command::new(env::current_exe().unwrap());
-    let child = child.args([TEST, "--exact", "--nocapture"]).env(CHILD, "1");
-    let output = child.output().unwrap();
-    let [shown, errors] =
-        [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    assert!(output.status.success(), "{shown}\n{errors}");
-    assert!(shown.contains("1 passed"), "{shown}");
+    run_alone(TEST, |child| child.env(CHILD, "1"));
 }

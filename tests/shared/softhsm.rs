@@ -8,6 +8,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use super::child::run_alone;
+
 pub(crate) const PIN: &str = "CANARY-1357";
 pub(crate) const LABEL: &str = "hallpass tests";
 /// The variable that names SoftHSM's settings, which a process reads once.
@@ -58,20 +60,10 @@ impl SoftHsm {
             module,
         };
         hsm.add_token(LABEL);
-        let run = Command::new(env::current_exe().unwrap())
-            .args([test, "--exact", "--nocapture"])
-            .env(SETTINGS, path.join("softhsm2.conf"))
-            .env(FOLDER, path)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&run.stdout);
-        let why = String::from_utf8_lossy(&run.stderr);
-        assert!(run.status.success(), "{said}\n{why}");
-        // A name that matches no test would succeed too.
-        assert!(
-            said.contains("1 passed"),
-            "no test is called {test}: {said}"
-        );
+        run_alone(test, |child| {
+            let settings = path.join("softhsm2.conf");
+            child.env(SETTINGS, settings).env(FOLDER, path)
+        });
         None
     }
 

@@ -2,6 +2,8 @@
 
 #[path = "../shared/assertions.rs"]
 pub(crate) mod assertions;
+#[path = "../shared/child.rs"]
+pub(crate) mod child;
 #[allow(dead_code)] // The store's own tests use more of it.
 #[path = "../shared/redis_server.rs"]
 pub(crate) mod redis_server;

@@ -19,7 +19,7 @@ pub(super) enum Origin {
     Plain,
 }
 
-/// The URLs of a server, and those of a second one.
+/// The URLs of an authorization server.
 #[derive(Clone, Copy)]
 pub(super) struct ServerUrls<'a> {
     pub(super) world: &'a World,

@@ -1,4 +1,4 @@
-//! The server and the client of all runs, and what can be seen of a run.
+//! The server and the credentials of all calls, and the record of a call.
 
 use std::{
     pin::Pin,

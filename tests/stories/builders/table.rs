@@ -92,7 +92,7 @@ impl<B, T> Table<B, T> {
     ///
     /// A pair calls one client with an endpoint that is set, and one with an endpoint that is discovered. The methods of
     /// these two are neighbours in `Method::ALL`. Each next pair starts one method earlier, and each next kind of client
-    /// two methods later: together, the kinds of clients call each pair of settings with each method.
+    /// two methods later, so that the kinds of clients together call with each method.
     ///
     /// The pair is in reverse order with every second method, that is, with one of its two calls. With the next kind of
     /// client it is in reverse order with the other one.

@@ -7,7 +7,6 @@ use std::{
     env, fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::{AsFd as _, OwnedFd},
-    process::Command,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -34,7 +33,10 @@ use super::{
     pairs::{Exclusions, PairCounts, Setting, SettingSelection, check},
     server::{Answer, PROXIED_HOST, Request, Server},
 };
-use crate::support::{builder, fetch, secret};
+use crate::{
+    shared::child::run_alone,
+    support::{builder, fetch, secret},
+};
 
 const TEST: &str = "builders::transport::every_two_settings_of_a_transport_work_or_are_refused";
 /// Its file has the certificate and the key of a server too.
@@ -42,7 +44,7 @@ const ROOTS: &str = "SSL_CERT_FILE";
 const PROXY: &str = "HTTPS_PROXY";
 const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-// The runs of a server, by their answers.
+// The path prefixes of a server, by their answers.
 const SMALL: u32 = 1;
 const LARGE: u32 = 2;
 const COMPRESSED: u32 = 3;
@@ -121,9 +123,10 @@ struct Route {
     compressed: FetchResult,
     private: FetchResult,
     system: FetchResult,
-    /// The seconds that a call took with a server that begins no TLS, and with one that does not respond.
-    handshake: u64,
-    silence: u64,
+    /// The duration of a call of a server that does not respond to the TLS handshake.
+    connect_seconds: u64,
+    /// The duration of a call of a server that does not respond to the request.
+    response_seconds: u64,
     /// The requests to the proxies.
     proxy: Vec<(IpAddr, String)>,
     system_proxy: Vec<(IpAddr, String)>,
@@ -176,7 +179,7 @@ fn rows() -> Vec<Setting<HttpTransportBuilder, World, Observations>> {
         row(
             "connect_timeout",
             |one, _| one.connect_timeout(Duration::from_secs(3)),
-            |seen| seen.all(|route| route.handshake == 3),
+            |seen| seen.all(|route| route.connect_seconds == 3),
         ),
         row(
             "local_address",
@@ -221,7 +224,7 @@ fn rows() -> Vec<Setting<HttpTransportBuilder, World, Observations>> {
         row(
             "timeout",
             |one, _| one.timeout(Duration::from_secs(4)),
-            |seen| seen.all(|route| route.silence == 4),
+            |seen| seen.all(|route| route.response_seconds == 4),
         ),
         row(
             "user_agent",
@@ -257,9 +260,9 @@ async fn request(
     transport: &HttpTransport,
     host: &str,
     address: SocketAddr,
-    run: u32,
+    path_prefix: u32,
 ) -> FetchResult {
-    let url = format!("https://{host}:{}/{run}", address.port());
+    let url = format!("https://{host}:{}/{path_prefix}", address.port());
     fetch(builder(&url).transport(transport.clone())).await
 }
 
@@ -281,7 +284,8 @@ impl World {
         }
     }
 
-    /// Sends requests to this host: to the servers of all runs, and to this one, which is trusted.
+    /// Sends requests to every server under the name `host`, and records what servers and proxies receive; `trusted` is
+    /// the server whose certificate the transport accepts.
     ///
     /// Returns the error of the first one as text, if it fails.
     async fn observe(
@@ -290,17 +294,18 @@ impl World {
         host: &str,
         trusted: &Server,
     ) -> Result<Route, String> {
-        let fetch = |run| request(transport, host, trusted.address, run);
+        let fetch_trusted = |path_prefix| request(transport, host, trusted.address, path_prefix);
         let before = trusted.requests(SMALL).len();
         for _ in 0..2 {
-            fetch(SMALL)
+            fetch_trusted(SMALL)
                 .await
                 .map_err(|error| leak::error_chain(&error))?;
         }
         let requests = trusted.requests(SMALL).split_off(before);
-        let silence = async |address| {
-            // The clock waits for the server to be reached.
+        let failure_seconds = async |address| {
             let reached = trusted.hold();
+            // Tokio's paused clock does not advance while a blocking task runs. This task ends when the server has
+            // received the connection or the request.
             let reached = spawn_blocking(move || reached.recv());
             time::pause();
             let started = Instant::now();
@@ -313,12 +318,12 @@ impl World {
             reached.await.unwrap().unwrap_err();
             elapsed
         };
-        let large = fetch(LARGE).await;
-        let compressed = fetch(COMPRESSED).await;
+        let large = fetch_trusted(LARGE).await;
+        let compressed = fetch_trusted(COMPRESSED).await;
         let private = request(transport, host, self.private.address, SMALL).await;
         let system = request(transport, host, self.system.address, SMALL).await;
-        let handshake = silence(trusted.silent).await;
-        let silence = silence(trusted.address).await;
+        let connect_seconds = failure_seconds(trusted.silent).await;
+        let response_seconds = failure_seconds(trusted.address).await;
         let [proxy, system_proxy] = [&self.proxy, &self.system_proxy].map(Proxy::take);
         let source = match (&proxy[..], &system_proxy[..]) {
             ([(source, _), ..], _) | (_, [(source, _), ..]) => *source,
@@ -331,8 +336,8 @@ impl World {
             compressed,
             private,
             system,
-            handshake,
-            silence,
+            connect_seconds,
+            response_seconds,
             proxy,
             system_proxy,
         })
@@ -359,8 +364,8 @@ async fn server(identity: &str) -> Server {
     large.members = vec![("padding", json!("x".repeat(2_000)))];
     compressed.is_compressed = true;
     missing.is_missing = true;
-    for (run, answer) in [(LARGE, large), (COMPRESSED, compressed), (MISSING, missing)] {
-        server.set_answer(run, answer);
+    for (path_prefix, answer) in [(LARGE, large), (COMPRESSED, compressed), (MISSING, missing)] {
+        server.set_answer(path_prefix, answer);
     }
     server
 }
@@ -413,20 +418,15 @@ async fn every_two_settings_of_a_transport_work_or_are_refused() {
     fs::write(roots.path(), identity("system")).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let mut child = Command::new(env::current_exe().unwrap());
-    for name in ["SSL_CERT_DIR", "ALL_PROXY", "NO_PROXY"] {
-        child.env_remove(name).env_remove(name.to_lowercase());
-    }
-    child
-        .args([TEST, "--exact", "--nocapture"])
-        .env(CHILD, "1")
-        .env(ROOTS, roots.path())
-        .env_remove(PROXY.to_lowercase())
-        .env(PROXY, format!("http://user:CANARY@{address}"))
-        .stdin(OwnedFd::from(listener));
-    let output = child.output().unwrap();
-    let [shown, errors] =
-        [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    assert!(output.status.success(), "{shown}\n{errors}");
-    assert!(shown.contains("1 passed"), "{shown}");
+    run_alone(TEST, |child| {
+        for name in ["SSL_CERT_DIR", "ALL_PROXY", "NO_PROXY"] {
+            child.env_remove(name).env_remove(name.to_lowercase());
+        }
+        child
+            .env(CHILD, "1")
+            .env(ROOTS, roots.path())
+            .env_remove(PROXY.to_lowercase())
+            .env(PROXY, format!("http://user:CANARY@{address}"))
+            .stdin(OwnedFd::from(listener))
+    });
 }

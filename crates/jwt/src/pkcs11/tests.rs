@@ -21,6 +21,8 @@ use hallpass_testkit::{RotatingSecret, leak};
 use super::*;
 use crate::{Algorithm, Signer as _, SigningKey, verify::verify};
 
+#[path = "../../../../tests/shared/child.rs"]
+mod child;
 #[path = "../../../../tests/shared/softhsm.rs"]
 mod softhsm;
 
