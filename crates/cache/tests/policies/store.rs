@@ -470,7 +470,7 @@ async fn a_due_token_is_replaced_by_one_that_lives_longer() {
             .unwrap();
         mint.then([Answer::New(lifetime), Answer::New(HOUR)]);
         name(&other).await;
-        advance((3_600 - at) * SECOND - 1_400 * MILLISECOND).await;
+        advance((3_598 - at) * SECOND + 600 * MILLISECOND).await;
         name(&one).await;
         settle().await;
         assert_eq!(mint.calls(), fetches, "{at} {lifetime:?}");
