@@ -16,7 +16,8 @@ use std::{
 
 use async_trait::async_trait;
 use hallpass_cache::{
-    CachedTokenSource, LayeredStore, MemoryTokenStore, StoreCall, StoreError, StoreLayer,
+    CachedTokenSource, LayeredStore, MemoryTokenStore, StoreCall, StoreError, StoreKey, StoreLayer,
+    TokenStore as _,
 };
 use hallpass_core::{
     AccessToken, Clock, ErrorKind, Event, Observer, Timestamp, TokenError, TokenRequest,
@@ -31,6 +32,7 @@ use self::{
     table::{assert_none, effect_fault, methods, setters},
 };
 use crate::{
+    distant::NAMESPACE,
     proven::SharedKey,
     support::{HOUR, SECOND, key},
 };
@@ -52,9 +54,9 @@ enum Fate {
 enum Story {
     /// One call.
     Once,
-    /// A call each second, until there are two fetches.
-    Calls,
-    /// The same, and an API refuses the tokens.
+    /// A call each second, until there are this many fetches.
+    Calls(usize),
+    /// A call each second until there are two fetches, and an API refuses the tokens.
     RefusedTokens,
     /// A call, and three hours.
     Idle,
@@ -70,7 +72,6 @@ enum Story {
 
 struct World {
     store: LayeredStore<MemoryTokenStore, Silence>,
-    silence: Silence,
     events: Arc<Events>,
     other_events: Arc<Events>,
     clock: TokioClock,
@@ -85,7 +86,8 @@ struct Observations {
     other_events: usize,
     labels: BTreeSet<String>,
     clock_reads: usize,
-    puts: usize,
+    /// True if the token is in the store, in its namespace.
+    is_stored: bool,
     keys: usize,
     elapsed: Duration,
 }
@@ -97,6 +99,12 @@ impl Observations {
             [first, second, ..] => second.saturating_sub(first),
             _ => Duration::MAX,
         }
+    }
+
+    /// Returns the longest time between two fetches, one after the other.
+    fn longest_gap(&self) -> Duration {
+        let gaps = self.fetches.windows(2).map(|pair| pair[1] - pair[0]);
+        gaps.max().unwrap_or_default()
     }
 
     fn gap_is(&self, from: u64, to: u64) -> bool {
@@ -170,7 +178,6 @@ struct Silence {
     /// The number of look-ups that are answered.
     answers: Arc<AtomicUsize>,
     is_stuck: bool,
-    puts: Arc<AtomicUsize>,
 }
 
 impl StoreLayer for Silence {
@@ -184,10 +191,7 @@ impl StoreLayer for Silence {
                 let answer = |left: usize| left.checked_sub(1);
                 self.answers.fetch_update(SeqCst, SeqCst, answer).is_ok()
             }
-            StoreCall::Put => {
-                self.puts.fetch_add(1, SeqCst);
-                !self.is_stuck
-            }
+            StoreCall::Put => !self.is_stuck,
             _ => true,
         };
         if !is_answered {
@@ -208,11 +212,9 @@ impl World {
         let silence = Silence {
             answers: Arc::new(AtomicUsize::new(answers)),
             is_stuck: story == Story::StuckStore,
-            puts: Arc::default(),
         };
         Self {
-            store: LayeredStore::new(MemoryTokenStore::new(clock.clone()), silence.clone()),
-            silence,
+            store: LayeredStore::new(MemoryTokenStore::new(clock.clone()), silence),
             events: Arc::default(),
             other_events: Arc::default(),
             clock,
@@ -231,14 +233,19 @@ impl Story {
             Self::Once | Self::SilentStore | Self::StuckStore => {
                 let _ = cache.token(&default).await;
             }
-            Self::Calls | Self::RefusedTokens => {
+            Self::Calls(_) | Self::RefusedTokens => {
+                let fetches = if let Self::Calls(fetches) = self {
+                    fetches
+                } else {
+                    2
+                };
                 for _ in 0..4_000 {
                     if let Ok(token) = cache.token(&default).await
                         && self == Self::RefusedTokens
                     {
                         cache.invalidate(&token);
                     }
-                    if cache.get_ref().fetches.lock().unwrap().len() > 1 {
+                    if cache.get_ref().fetches.lock().unwrap().len() >= fetches {
                         break;
                     }
                     sleep(SECOND).await;
@@ -295,7 +302,7 @@ async fn run(rows: [&Row; 2], is_set: bool) -> Observations {
         .observer(world.events.clone());
     let has_store = rows.iter().any(|row| row.name == "store");
     if !has_store && rows.iter().any(|row| row.is_shared) {
-        builder = builder.store(world.store.clone(), "orders");
+        builder = builder.store(world.store.clone(), NAMESPACE);
     }
     if is_set {
         builder = (rows[0].set)(builder, &world);
@@ -308,6 +315,14 @@ async fn run(rows: [&Row; 2], is_set: bool) -> Observations {
     // For what no caller waits for.
     sleep(30 * SECOND).await;
     let keys = cache.stats().keys;
+    let request = TokenRequest::new();
+    let is_bound_by_all = is_bound && (is_set || rows[0].name != "shared_prover");
+    let stored = if is_bound_by_all {
+        StoreKey::bound(NAMESPACE, world.prover.0, &request)
+    } else {
+        StoreKey::new(NAMESPACE, &request)
+    };
+    let stored = world.store.look_up(&stored).await.unwrap();
     let events = world.events.0.lock().unwrap();
     let events = events
         .iter()
@@ -321,7 +336,7 @@ async fn run(rows: [&Row; 2], is_set: bool) -> Observations {
         other_events: world.other_events.0.lock().unwrap().len(),
         labels: labels.map(|label| label.value().to_owned()).collect(),
         clock_reads: world.clock_reads.load(SeqCst),
-        puts: world.silence.puts.load(SeqCst),
+        is_stored: stored.is_some(),
         keys,
         elapsed,
     }
@@ -350,8 +365,8 @@ async fn every_two_settings_of_the_cache_have_their_effect() {
             let fault = effect_fault(one.name, is_unseen, is_seen, is_seen_without);
             faults.extend(fault.map(|fault| {
                 format!(
-                    "beside {}: {fault}; fetches {:?}, {:?}, {} keys, {} puts, {:?}",
-                    other.name, seen.fetches, seen.elapsed, seen.keys, seen.puts, seen.labels,
+                    "beside {}: {fault}; fetches {:?}, {:?}, {} keys, stored: {}, {:?}",
+                    other.name, seen.fetches, seen.elapsed, seen.keys, seen.is_stored, seen.labels,
                 )
             }));
         }

@@ -3,7 +3,7 @@
 use hallpass_cache::CacheBuilder;
 
 use super::{CountedClock, Fate, Observations, Source, Story, World};
-use crate::support::SECOND;
+use crate::{distant::NAMESPACE, support::SECOND};
 
 #[derive(Clone, Copy)]
 pub(super) struct Row {
@@ -52,8 +52,8 @@ pub(super) const ROWS: [Row; 19] = [
     row(
         "backoff",
         |one, _| one.backoff(20 * SECOND, 40 * SECOND),
-        (Fate::Down, Story::Calls),
-        |seen| seen.gap_is(10, 21),
+        (Fate::Down, Story::Calls(5)),
+        |seen| seen.gap_is(10, 21) && seen.longest_gap() <= 41 * SECOND,
     ),
     row(
         "clock",
@@ -88,13 +88,13 @@ pub(super) const ROWS: [Row; 19] = [
     row(
         "max_refresh_window",
         |one, _| one.max_refresh_window(60 * SECOND),
-        (Fate::Token, Story::Calls),
+        (Fate::Token, Story::Calls(2)),
         |seen| seen.gap_is(3_540, 3_571),
     ),
     row(
         "max_retry_after",
         |one, _| one.max_retry_after(100 * SECOND),
-        (Fate::Busy, Story::Calls),
+        (Fate::Busy, Story::Calls(2)),
         |seen| seen.gap_is(100, 101),
     ),
     row(
@@ -124,20 +124,20 @@ pub(super) const ROWS: [Row; 19] = [
     row(
         "refusal_ttl",
         |one, _| one.refusal_ttl(100 * SECOND),
-        (Fate::Refused, Story::Calls),
+        (Fate::Refused, Story::Calls(2)),
         |seen| seen.gap_is(100, 101),
     ),
     shared(row(
         "shared_prover",
         |one, world| one.shared_prover(world.prover.clone()),
         ONCE,
-        |seen| seen.puts == 1,
+        |seen| seen.is_stored,
     )),
     row(
         "store",
-        |one, world| one.store(world.store.clone(), "orders"),
+        |one, world| one.store(world.store.clone(), NAMESPACE),
         ONCE,
-        |seen| seen.puts == 1,
+        |seen| seen.is_stored,
     ),
     shared(row(
         "store_start_timeout",
