@@ -259,6 +259,11 @@ impl Server {
         self.state.lock().unwrap().are_scripts_ignored = !are_answered;
     }
 
+    /// Returns true if a command to Redis has this text.
+    pub(super) fn redis_has(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.state.lock().unwrap().redis).contains(text)
+    }
+
     /// Takes the commands to Redis as text.
     pub(super) fn take_redis(&self) -> String {
         let commands = std::mem::take(&mut self.state.lock().unwrap().redis);

@@ -127,7 +127,7 @@ fn rows() -> Vec<Setting<RedisTokenStoreBuilder, Place, Observations>> {
         row(
             "prefix",
             |one, _| one.prefix("own:"),
-            |seen| seen.has("own:{"),
+            |seen| seen.has("own:{") && seen.has("own:changed"),
         ),
         row(
             "response_timeout",
@@ -212,6 +212,18 @@ async fn every_two_settings_of_a_redis_store_work_or_are_refused() {
             };
             world.server.take_redis();
             put(&store).await;
+            let subscribed = async {
+                for _ in 0..2_000 {
+                    if world.server.redis_has(":changed") {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::select! {
+                () = store.changed(&key) => {}
+                () = subscribed => {}
+            }
             let commands = world.server.take_redis();
             let duration = async |store: &RedisTokenStore| {
                 let started = Instant::now();
