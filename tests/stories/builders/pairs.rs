@@ -55,6 +55,11 @@ impl<B, W, S> SettingSelection<'_, B, W, S> {
         self.settings.iter().any(|setting| setting.name == name)
     }
 
+    /// Returns true if the run leaves out a setting.
+    pub(super) fn is_control(&self) -> bool {
+        self.without.is_some()
+    }
+
     /// Sets them.
     pub(super) fn set(&self, builder: B, world: &W) -> B {
         let settings = self.settings.iter();

@@ -1,5 +1,5 @@
 //! The settings of an HTTP transport, as servers and proxies on loopback see them. Each has its effect on requests to
-//! loopback, which are sent directly, and on those through a proxy.
+//! loopback, which are sent directly, and on those through a proxy; with a client certificate and without one.
 //!
 //! The table runs in a process of its own, whose variables name the system's proxy and certificate authorities.
 
@@ -13,20 +13,24 @@ use std::{
 
 use hallpass::{
     AccessToken, TokenError,
-    endpoint::{HttpTransport, HttpTransportBuilder},
+    endpoint::{ClientCredentials, HttpTransport, HttpTransportBuilder, MutualTls, Retry},
 };
 use hallpass_testkit::leak;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 use tokio::{
-    io::{self, AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    io::{self, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
     task::spawn_blocking,
     time::{self, Instant},
 };
-use tokio_rustls::rustls::{
-    RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        RootCertStore, ServerConfig,
+        crypto::aws_lc_rs::default_provider,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    },
 };
 
 use super::{
@@ -35,7 +39,7 @@ use super::{
 };
 use crate::{
     shared::child::run_alone,
-    support::{builder, fetch, secret},
+    support::{ID, builder, fetch, secret},
 };
 
 const TEST: &str = "builders::transport::every_two_settings_of_a_transport_work_or_are_refused";
@@ -61,11 +65,15 @@ struct World {
     private: Server,
     /// That certificate.
     root: String,
+    /// The certificate of the proxies.
+    proxy_root: String,
     proxy: Proxy,
     system_proxy: Proxy,
+    /// The certificate of the client, which both servers accept.
+    certificate: MutualTls,
 }
 
-/// A proxy that connects to the port on loopback, for any host.
+/// A proxy that connects to the port on loopback, for any host. Its port speaks HTTP, and TLS.
 struct Proxy {
     address: SocketAddr,
     /// The clients, and the heads of their requests.
@@ -73,20 +81,35 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start(listener: TcpListener) -> Self {
+    fn start(listener: TcpListener, tls: TlsAcceptor) -> Self {
         let address = listener.local_addr().unwrap();
         let requests = Arc::<Mutex<Vec<_>>>::default();
         let seen = requests.clone();
         tokio::spawn(async move {
             while let Ok((client, peer)) = listener.accept().await {
-                tokio::spawn(Self::connect(client, peer.ip(), seen.clone()));
+                tokio::spawn(Self::serve(client, peer.ip(), tls.clone(), seen.clone()));
             }
         });
         Self { address, requests }
     }
 
+    async fn serve(
+        client: TcpStream,
+        peer: IpAddr,
+        tls: TlsAcceptor,
+        seen: Arc<Mutex<Vec<(IpAddr, String)>>>,
+    ) -> io::Result<()> {
+        client.set_nodelay(true)?;
+        let mut first = [0];
+        client.peek(&mut first).await?;
+        if first == [0x16] {
+            return Self::connect(tls.accept(client).await?, peer, seen).await;
+        }
+        Self::connect(client, peer, seen).await
+    }
+
     async fn connect(
-        mut client: TcpStream,
+        mut client: impl AsyncRead + AsyncWrite + Unpin,
         peer: IpAddr,
         seen: Arc<Mutex<Vec<(IpAddr, String)>>>,
     ) -> io::Result<()> {
@@ -99,9 +122,9 @@ impl Proxy {
         let port: u16 = target.rsplit(':').next().unwrap().parse().unwrap();
         seen.lock().unwrap().push((peer, head));
         let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+        client.flush().await?;
         copy_bidirectional(&mut client, &mut server).await?;
         Ok(())
     }
@@ -113,7 +136,7 @@ impl Proxy {
 
 type FetchResult = Result<AccessToken, TokenError>;
 
-/// The observations of the requests to one host.
+/// The observations of the requests to one host, with a client certificate or without one.
 struct Route {
     /// The first request and the second one.
     requests: Vec<Request>,
@@ -133,20 +156,23 @@ struct Route {
 }
 
 /// The observations of a transport.
+#[derive(Default)]
 struct Observations {
-    direct: Route,
+    direct: Vec<Route>,
     /// With a proxy.
-    proxied: Option<Route>,
+    proxied: Vec<Route>,
 }
 
 impl Observations {
     fn all(&self, seen: impl Fn(&Route) -> bool) -> bool {
-        seen(&self.direct) && self.proxied.as_ref().is_none_or(seen)
+        self.direct.iter().chain(&self.proxied).all(seen)
     }
 
     fn is_proxied(&self, seen: impl Fn(&Route) -> bool) -> bool {
-        let is_direct = self.direct.proxy.is_empty() && self.direct.system_proxy.is_empty();
-        is_direct && self.proxied.as_ref().is_some_and(seen)
+        let is_direct = |route: &Route| route.proxy.is_empty() && route.system_proxy.is_empty();
+        self.direct.iter().all(is_direct)
+            && !self.proxied.is_empty()
+            && self.proxied.iter().all(seen)
     }
 }
 
@@ -251,19 +277,31 @@ fn settings(
         && !selection.has("proxy")
         && !selection.has("system_proxy")
     {
-        builder = builder.proxy(format!("http://{}", world.proxy.address));
+        builder = builder
+            .add_root_certificates_pem(world.proxy_root.clone())
+            .proxy(format!("https://{}", world.proxy.address));
     }
     selection.set(builder, world)
 }
 
-async fn request(
-    transport: &HttpTransport,
-    host: &str,
-    address: SocketAddr,
-    path_prefix: u32,
-) -> FetchResult {
-    let url = format!("https://{host}:{}/{path_prefix}", address.port());
-    fetch(builder(&url).transport(transport.clone())).await
+/// A client for the requests to one host.
+struct Client<'a> {
+    transport: &'a HttpTransport,
+    host: &'static str,
+    certificate: Option<&'a MutualTls>,
+}
+
+impl Client<'_> {
+    async fn request(&self, address: SocketAddr, path_prefix: u32) -> FetchResult {
+        let url = format!("https://{}:{}/{path_prefix}", self.host, address.port());
+        let builder = match self.certificate {
+            Some(certificate) => {
+                ClientCredentials::builder(&url, ID, certificate.clone()).retry(Retry::never())
+            }
+            None => builder(&url),
+        };
+        fetch(builder.transport(self.transport.clone())).await
+    }
 }
 
 impl World {
@@ -273,28 +311,33 @@ impl World {
         let listener = std::net::TcpListener::from(listener);
         listener.set_nonblocking(true).unwrap();
         let system = fs::read_to_string(env::var(ROOTS).unwrap()).unwrap();
-        let root = identity("private");
+        let [root, proxy_root, client] = ["private", "proxy", "client"].map(identity);
         let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (certificate, key) = parsed(&proxy_root);
+        let tls = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let tls = TlsAcceptor::from(Arc::new(tls));
         Self {
-            system: server(&system).await,
-            private: server(&root).await,
+            system: server(&system, &client).await,
+            private: server(&root, &client).await,
             root,
-            proxy: Proxy::start(proxy),
-            system_proxy: Proxy::start(TcpListener::from_std(listener).unwrap()),
+            proxy_root,
+            proxy: Proxy::start(proxy, tls.clone()),
+            system_proxy: Proxy::start(TcpListener::from_std(listener).unwrap(), tls),
+            certificate: MutualTls::new(secret(&client)),
         }
     }
 
-    /// Sends requests to every server under the name `host`, and records what servers and proxies receive; `trusted` is
-    /// the server whose certificate the transport accepts.
+    /// Sends requests to every server, and records what servers and proxies receive; `trusted` is the server whose
+    /// certificate the transport accepts.
     ///
     /// Returns the error of the first one as text, if it fails.
-    async fn observe(
-        &self,
-        transport: &HttpTransport,
-        host: &str,
-        trusted: &Server,
-    ) -> Result<Route, String> {
-        let fetch_trusted = |path_prefix| request(transport, host, trusted.address, path_prefix);
+    async fn observe(&self, client: &Client<'_>, trusted: &Server) -> Result<Route, String> {
+        let fetch_trusted = |path_prefix| client.request(trusted.address, path_prefix);
         let before = trusted.requests(SMALL).len();
         for _ in 0..2 {
             fetch_trusted(SMALL)
@@ -302,6 +345,10 @@ impl World {
                 .map_err(|error| leak::error_chain(&error))?;
         }
         let requests = trusted.requests(SMALL).split_off(before);
+        for request in &requests {
+            let is_certified = request.connection.has_certificate;
+            assert_eq!(is_certified, client.certificate.is_some());
+        }
         let failure_seconds = async |address| {
             let reached = trusted.hold();
             // Tokio's paused clock does not advance while a blocking task runs. This task ends when the server has
@@ -309,9 +356,7 @@ impl World {
             let reached = spawn_blocking(move || reached.recv());
             time::pause();
             let started = Instant::now();
-            request(transport, host, address, MISSING)
-                .await
-                .unwrap_err();
+            client.request(address, MISSING).await.unwrap_err();
             let elapsed = started.elapsed().as_secs();
             time::resume();
             trusted.release();
@@ -320,8 +365,8 @@ impl World {
         };
         let large = fetch_trusted(LARGE).await;
         let compressed = fetch_trusted(COMPRESSED).await;
-        let private = request(transport, host, self.private.address, SMALL).await;
-        let system = request(transport, host, self.system.address, SMALL).await;
+        let private = client.request(self.private.address, SMALL).await;
+        let system = client.request(self.system.address, SMALL).await;
         let connect_seconds = failure_seconds(trusted.silent).await;
         let response_seconds = failure_seconds(trusted.address).await;
         let [proxy, system_proxy] = [&self.proxy, &self.system_proxy].map(Proxy::take);
@@ -354,11 +399,16 @@ fn identity(name: &str) -> String {
     params.self_signed(&key).unwrap().pem() + &key.serialize_pem()
 }
 
-async fn server(identity: &str) -> Server {
-    let certificate = CertificateDer::from_pem_slice(identity.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(identity.as_bytes()).unwrap();
+fn parsed(identity: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+    let pem = identity.as_bytes();
+    let certificate = CertificateDer::from_pem_slice(pem).unwrap();
+    (certificate, PrivateKeyDer::from_pem_slice(pem).unwrap())
+}
+
+async fn server(identity: &str, client: &str) -> Server {
+    let (certificate, key) = parsed(identity);
     let mut clients = RootCertStore::empty();
-    clients.add(certificate.clone()).unwrap();
+    clients.add(parsed(client).0).unwrap();
     let server = Server::start(certificate, key, clients).await;
     let [mut large, mut compressed, mut missing] = [(); 3].map(|()| Answer::default());
     large.members = vec![("padding", json!("x".repeat(2_000)))];
@@ -375,7 +425,12 @@ async fn run_table() {
     let world = World::start().await;
     // The variable alone has no effect.
     let transport = HttpTransport::builder().build().unwrap();
-    let unknown = request(&transport, PROXIED_HOST, world.system.address, SMALL).await;
+    let client = Client {
+        transport: &transport,
+        host: PROXIED_HOST,
+        certificate: None,
+    };
+    let unknown = client.request(world.system.address, SMALL).await;
     let unknown = unknown.unwrap_err().to_string();
     assert!(unknown.contains("could not be resolved"), "{unknown}");
     assert_eq!(world.system_proxy.take(), []);
@@ -388,14 +443,23 @@ async fn run_table() {
         } else {
             &world.system
         };
-        let direct = world.observe(&transport, "127.0.0.1", trusted).await?;
-        let mut seen = Observations {
-            direct,
-            proxied: None,
-        };
-        if PROXIES.iter().any(|name| selection.has(name)) {
-            let proxied = world.observe(&transport, PROXIED_HOST, trusted);
-            seen.proxied = Some(proxied.await?);
+        let has_proxy = PROXIES.iter().any(|name| selection.has(name));
+        let mut seen = Observations::default();
+        for certificate in [None, Some(&world.certificate)] {
+            // An effect that is missing without a certificate is missing.
+            if certificate.is_some() && selection.is_control() {
+                break;
+            }
+            let mut client = Client {
+                transport: &transport,
+                host: "127.0.0.1",
+                certificate,
+            };
+            seen.direct.push(world.observe(&client, trusted).await?);
+            if has_proxy {
+                client.host = PROXIED_HOST;
+                seen.proxied.push(world.observe(&client, trusted).await?);
+            }
         }
         Ok(seen)
     };
