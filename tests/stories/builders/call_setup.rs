@@ -1,10 +1,12 @@
 //! The URLs of the servers of a call, and the inputs of the call.
 
-use hallpass::TokenRequest;
+use std::sync::Arc;
+
+use hallpass::{Prover, TokenRequest, jwt::Dpop};
 
 use super::{
     method::Method,
-    run::{ID, World},
+    run::{ID, WeakProver, World},
     server::{Answer, PROXIED_HOST},
 };
 
@@ -27,6 +29,7 @@ pub(super) struct ServerUrls<'a> {
     pub(super) path_prefix: u32,
     pub(super) issuer: Origin,
     pub(super) endpoints: Origin,
+    pub(super) is_prover_weak: bool,
 }
 
 impl<'a> ServerUrls<'a> {
@@ -36,6 +39,16 @@ impl<'a> ServerUrls<'a> {
             path_prefix,
             issuer: origin,
             endpoints: origin,
+            is_prover_weak: false,
+        }
+    }
+
+    /// Returns this prover, or the weak one if the setup has it.
+    pub(super) fn dpop(&self, own: &Dpop) -> Arc<dyn Prover> {
+        if self.is_prover_weak {
+            Arc::new(WeakProver)
+        } else {
+            Arc::new(own.clone())
         }
     }
 
@@ -69,6 +82,8 @@ pub(super) struct CallSetup {
     pub(super) endpoints: Origin,
     pub(super) id: &'static str,
     pub(super) method: Method,
+    /// True if each proof of a client is one of `WeakProver`.
+    pub(super) is_prover_weak: bool,
     pub(super) request: TokenRequest,
     pub(super) answer: Answer,
     /// Moves clocks before a second call of the client, whose result counts.
@@ -82,6 +97,7 @@ impl CallSetup {
             endpoints: Origin::Named,
             id: ID,
             method,
+            is_prover_weak: false,
             request: TokenRequest::default(),
             answer: Answer::default(),
             later: None,

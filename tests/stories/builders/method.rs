@@ -33,6 +33,8 @@ pub(super) enum Method {
     Strongest,
     Public,
     Anonymous,
+    /// For another server: FAPI 2.0 refuses it once the issuer is known. It is not in `ALL`.
+    SignedForOther,
 }
 
 impl Method {
@@ -75,6 +77,10 @@ impl Method {
             Self::Signed => Box::new(PrivateKeyJwt::new(settings(), key("a key"))),
             Self::SignedForIssuer => {
                 let settings = AssertionSettings::for_discovered_issuer();
+                Box::new(PrivateKeyJwt::new(settings, key("a key")))
+            }
+            Self::SignedForOther => {
+                let settings = AssertionSettings::new(AUDIENCE).unwrap();
                 Box::new(PrivateKeyJwt::new(settings, key("a key")))
             }
             Self::Workload => Box::new(WorkloadIdentity::new(jwt())),

@@ -28,6 +28,12 @@ pub(super) struct Row<B> {
     pub(super) needs: fn(B, &ServerUrls<'_>) -> B,
     /// The response to clients with the setting.
     pub(super) answer: fn(&mut Answer),
+    /// At least one.
+    pub(super) effects: Vec<Effect>,
+}
+
+/// An effect of a setting.
+pub(super) struct Effect {
     /// Changes the setup to that of a call that shows the effect, and may fail, if an ordinary call does not show it.
     pub(super) change_setup: Option<fn(&mut CallSetup)>,
     /// True if the effect is seen.
@@ -48,8 +54,10 @@ impl<B> Row<B> {
             set,
             needs: |builder, _| builder,
             answer: |_| {},
-            change_setup: None,
-            seen,
+            effects: vec![Effect {
+                change_setup: None,
+                seen,
+            }],
         }
     }
 
@@ -78,12 +86,20 @@ impl<B> Row<B> {
         Self { answer, ..self }
     }
 
-    fn with_setup(self, change: fn(&mut CallSetup)) -> Self {
-        let change_setup = Some(change);
-        Self {
-            change_setup,
-            ..self
-        }
+    /// Sets the setup of the most recent effect.
+    fn with_setup(mut self, change: fn(&mut CallSetup)) -> Self {
+        let last = self.effects.last_mut().unwrap();
+        last.change_setup = Some(change);
+        self
+    }
+
+    /// Adds an effect that is seen in another setup.
+    fn with_effect(mut self, change: fn(&mut CallSetup), seen: fn(&CallRecord) -> bool) -> Self {
+        self.effects.push(Effect {
+            change_setup: Some(change),
+            seen,
+        });
+        self
     }
 }
 
@@ -92,6 +108,9 @@ const PLAIN_HTTP: &str = "plain HTTP would expose the credentials";
 
 /// The error for an authentication method that the profile does not allow.
 const WEAK: &str = "the method is `client_secret_post`, which `security_profile` excludes";
+
+/// The error for an assertion that the profile does not allow, which `build` does not see.
+const OTHER_AUDIENCE: &str = "the audience of the assertion is another than the issuer identifier";
 
 /// Returns the settings of the endpoint that every builder gets.
 fn endpoint<B>() -> Vec<Row<B>> {
@@ -235,7 +254,7 @@ fn requests<S: GrantSource>() -> Vec<Row<SourceBuilder<S>>> {
         .with_answer(|answer| answer.details = Some(json!([{ "type": "payment" }]))),
         of(
             "dpop",
-            |one, urls| one.dpop(urls.world.dpop.clone()),
+            |one, urls| one.dpop(urls.dpop(&urls.world.dpop)),
             |record| record.proof_key() == record.dpop_key,
         )
         .with_answer(|answer| answer.token_type = "DPoP"),
@@ -251,8 +270,13 @@ fn requests<S: GrantSource>() -> Vec<Row<SourceBuilder<S>>> {
         ),
         of(
             "request_header",
-            |one, _| one.request_header("x-gateway", secret("gateway")),
-            |record| record.header("x-gateway") == "gateway",
+            |one, _| {
+                let one = one.request_header("x-gateway", secret("gateway"));
+                one.request_header("x-tenant", secret("tenant"))
+            },
+            |record| {
+                record.header("x-gateway") == "gateway" && record.header("x-tenant") == "tenant"
+            },
         ),
         of(
             "resource",
@@ -270,8 +294,19 @@ fn requests<S: GrantSource>() -> Vec<Row<SourceBuilder<S>>> {
             |one, _| one.security_profile(SecurityProfile::Fapi2),
             |record| record.failed(WEAK),
         )
-        .with_needs(|one, urls| one.dpop(urls.world.other_dpop.clone()))
+        .with_needs(|one, urls| one.dpop(urls.dpop(&urls.world.other_dpop)))
         .with_setup(|setup| setup.method = Method::Post)
+        .with_effect(
+            |setup| setup.method = Method::SignedForOther,
+            |record| record.failed(OTHER_AUDIENCE),
+        )
+        .with_effect(
+            |setup| {
+                setup.method = Method::Signed;
+                setup.is_prover_weak = true;
+            },
+            |record| record.failed("the DPoP proof has a signature"),
+        )
         .with_answer(|answer| answer.token_type = "DPoP"),
         of(
             "token_endpoint",
@@ -413,7 +448,11 @@ pub(super) fn management() -> Vec<Row<TokenManagementBuilder>> {
             |one, _| one.security_profile(SecurityProfile::Fapi2),
             |record| record.failed(WEAK),
         )
-        .with_setup(|setup| setup.method = Method::Post),
+        .with_setup(|setup| setup.method = Method::Post)
+        .with_effect(
+            |setup| setup.method = Method::SignedForOther,
+            |record| record.failed(OTHER_AUDIENCE),
+        ),
     ]);
     rows
 }

@@ -11,7 +11,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass::{
-    AccessToken, Clock, Moment, Timestamp, TokenError,
+    AccessToken, Clock, Moment, Proof, ProofRequest, Prover, Timestamp, TokenError, async_trait,
     endpoint::{
         HttpTransport, HttpTransportBuilder, MutualTls, ResponseVerifier, UnverifiedResponse,
     },
@@ -114,6 +114,18 @@ impl Clock for CountedClock {
     fn moment(&self) -> Moment {
         self.1.fetch_add(1, Relaxed);
         self.0.moment()
+    }
+}
+
+/// A prover of another crate, whose algorithm FAPI 2.0 does not allow.
+#[derive(Debug)]
+pub(super) struct WeakProver;
+
+#[async_trait]
+impl Prover for WeakProver {
+    async fn prove(&self, _: &ProofRequest<'_>) -> Result<Proof, TokenError> {
+        let header = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#);
+        Proof::new(format!("{header}.e30.c2ln"), SystemTime::UNIX_EPOCH)
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     expected::{Case, ClientKind},
     method::Method,
     pairs::is_named,
-    rows::{Row, Setter},
+    rows::{Effect, Row, Setter},
     run::{CallRecord, Outcome, World},
     server::Answer,
     settings::{assert_none, effect_fault},
@@ -182,8 +182,8 @@ impl<B, T> Table<B, T> {
 }
 
 impl<B, T> TableRunner<'_, B, T> {
-    /// Checks a pair: either `build` fails and names both, or each setting's effect is seen, and is not seen without the
-    /// setting.
+    /// Checks a pair: either `build` fails and names both, or each setting's effects are seen, and are not seen without
+    /// the setting.
     ///
     /// Returns the faults.
     async fn check(&mut self, turn: &Turn<'_, B>, case: &Case<'_>) -> Vec<String> {
@@ -212,18 +212,19 @@ impl<B, T> TableRunner<'_, B, T> {
             if is_unseen && !turn.is_controlled {
                 continue;
             }
-            let is_seen = match row.change_setup {
-                None => (row.seen)(&record),
-                change => (row.seen)(&self.call_client(rows, &rows, change, case).await),
-            };
-            let is_seen_without = turn.is_controlled && {
-                let change = row.change_setup;
-                let without = self.call_client(rows, &[other], change, case).await;
-                // A client that fails without the setting does not show its effect.
-                let is_refused = change.is_none() && !without.error.is_empty();
-                (row.seen)(&without) && !is_refused
-            };
-            faults.extend(effect_fault(name, is_unseen, is_seen, is_seen_without));
+            for &Effect { change_setup, seen } in &row.effects {
+                let is_seen = match change_setup {
+                    None => seen(&record),
+                    change => seen(&self.call_client(rows, &rows, change, case).await),
+                };
+                let is_seen_without = turn.is_controlled && {
+                    let without = self.call_client(rows, &[other], change_setup, case).await;
+                    // A client that fails without the setting does not show its effect.
+                    let is_refused = change_setup.is_none() && !without.error.is_empty();
+                    seen(&without) && !is_refused
+                };
+                faults.extend(effect_fault(name, is_unseen, is_seen, is_seen_without));
+            }
         }
         faults
     }
@@ -268,6 +269,7 @@ impl<B, T> TableRunner<'_, B, T> {
             path_prefix: self.last_prefix.get(),
             issuer: setup.issuer,
             endpoints: setup.endpoints,
+            is_prover_weak: setup.is_prover_weak,
         }
     }
 }
