@@ -41,7 +41,7 @@ async fn token_management() {
         .check(Counts {
             built: 3_066,
             refused: 570,
-            called: 179,
+            called: 224,
         })
         .await;
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallpass::{
     TokenRequest,
     endpoint::{
@@ -441,7 +442,9 @@ pub(super) fn management() -> Vec<Row<TokenManagementBuilder>> {
         )
         .with_answer(|answer| {
             answer.content_type = "application/token-introspection+jwt";
-            answer.body = Some("e30.e30.e30".to_owned());
+            // Its algorithm and the length of its signature are those that FAPI 2.0 allows.
+            let header = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256"}"#);
+            answer.body = Some(format!("{header}.e30.{}", "A".repeat(86)));
         }),
         Row::<TokenManagementBuilder>::of(
             "security_profile",

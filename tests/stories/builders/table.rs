@@ -94,6 +94,9 @@ impl<B, T> Table<B, T> {
     /// these two are neighbours in `Method::ALL`. Each next pair starts one method earlier, and each next kind of client
     /// two methods later, so that the kinds of clients together call with each method.
     ///
+    /// A pair with `security_profile` also calls one with each method that the profile allows, since `build` fails with
+    /// others.
+    ///
     /// The pair is in reverse order with every second method, that is, with one of its two calls. With the next kind of
     /// client it is in reverse order with the other one.
     fn schedule(&self) -> Vec<Turn<'_, B>> {
@@ -103,6 +106,9 @@ impl<B, T> Table<B, T> {
         let pairs = (0..count).flat_map(|one| (one + 1..count).map(move |other| [one, other]));
         let mut turns = Vec::new();
         for (at, pair) in pairs.enumerate() {
+            let has_profile = pair
+                .map(|at| self.rows[at].name)
+                .contains(&"security_profile");
             for (number, method) in Method::ALL.into_iter().enumerate() {
                 let is_reversed = (number + client) % 2 == 1;
                 for is_discovered in [false, true] {
@@ -119,7 +125,8 @@ impl<B, T> Table<B, T> {
                         rows,
                         method,
                         is_discovered,
-                        is_called: (at + number) % METHODS == first % METHODS,
+                        is_called: (at + number) % METHODS == first % METHODS
+                            || (has_profile && method.is_strong() && is_discovered),
                         is_controlled: is_reversed,
                     });
                 }
