@@ -446,6 +446,17 @@ async fn a_shared_token_past_its_refresh_point_is_better_than_none() {
     assert!((7..=11).contains(&mint.calls()), "{}", mint.calls());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_lifetime_of_a_year_is_shared() {
+    let mint = Mint::new([Answer::New(365 * 24 * HOUR)]);
+    let store = Distant::immediate(&mint);
+    let [one, other] = [(); 2].map(|()| cached(&mint, store.clone()));
+    let token = ask(&one).await.unwrap();
+    let shared = ask(&other).await.unwrap();
+    assert_eq!(mint.calls(), 1);
+    assert_eq!(shared.lifetime(), token.lifetime());
+}
+
 /// The token of another process replaces one that is due if it lives longer, and is not due itself.
 #[tokio::test(start_paused = true)]
 async fn a_due_token_is_replaced_by_one_that_lives_longer() {

@@ -112,7 +112,12 @@ mod tests {
         for prefix in ["x-ratelimit", "x-rate-limit"] {
             let names = ["limit", "remaining", "reset"].map(|word| format!("{prefix}-{word}"));
             let names = names.map(|name| &*Box::leak(name.into_boxed_str()));
-            for (reset, seconds) in [("30", 30), ("1795852860", 60), ("1795852000", 0)] {
+            for (reset, seconds) in [
+                ("30", 30),
+                ("31622400", 31_622_400), // 366 days
+                ("1795852860", 60),
+                ("1795852000", 0),
+            ] {
                 let found = quotas(&[(names[0], "100"), (names[1], "10"), (names[2], reset)]);
                 assert_eq!(found, expected(seconds));
             }

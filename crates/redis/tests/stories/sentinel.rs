@@ -54,8 +54,8 @@ async fn the_primary_that_sentinels_name_is_used_after_a_failover() {
     let Some((primary, replica, sentinel)) = replicated().await else {
         return;
     };
-    // The first sentinel is down.
-    let down = "redis://127.0.0.1:1";
+    // The first sentinel is down. The database is that of the primary.
+    let down = "redis://127.0.0.1:1/3";
     let store = hallpass_redis::RedisTokenStore::builder(down)
         .sentinel(SERVICE, [sentinel.url()])
         .sentinel_credentials(Some(SENTINEL_USER), secret(SENTINEL_PASSWORD))
@@ -75,7 +75,10 @@ async fn the_primary_that_sentinels_name_is_used_after_a_failover() {
         .put(&key("one"), b"entry", TTL, Some(&first))
         .await
         .unwrap();
-    let _: usize = Admin::new(&primary).await.run("WAIT 1 5000").await;
+    let mut admin = Admin::new(&primary).await;
+    let keys: String = admin.run("INFO keyspace").await;
+    assert!(keys.contains("db3:") && !keys.contains("db0:"), "{keys}");
+    let _: usize = admin.run("WAIT 1 5000").await;
 
     drop(primary);
     replicates(&replica, "role:master").await;
