@@ -103,7 +103,10 @@ impl Observations {
 
     /// Returns the longest time between two fetches, one after the other.
     fn longest_gap(&self) -> Duration {
-        let gaps = self.fetches.windows(2).map(|pair| pair[1] - pair[0]);
+        let gaps = self
+            .fetches
+            .windows(2)
+            .map(|pair| pair[1].saturating_sub(pair[0]));
         gaps.max().unwrap_or_default()
     }
 
