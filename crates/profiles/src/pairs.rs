@@ -11,6 +11,7 @@ mod layers;
 mod redis;
 mod rows;
 mod run;
+#[allow(dead_code)] // Builders use more of it.
 #[path = "../../../tests/shared/token_server.rs"]
 mod server;
 
