@@ -6,7 +6,7 @@ use crate::{
     AUDIENCES, CLIENTS,
     director::{LANES, Mark},
     ledger::{Ledger, Micros, SECOND, Statement},
-    remains::{End, Growth, STATEMENT},
+    remains::{self, End, Growth},
     samples::{RESOURCES, SHORTEST, Sample, growth},
     scan::{CHANNELS, Scanner},
 };
@@ -134,7 +134,7 @@ impl Run {
                 self.end - self.start < 2 * SHORTEST,
             ),
         };
-        Check::new(STATEMENT, seen, passed)
+        Check::new(remains::statement(), seen, passed)
     }
 }
 

@@ -22,7 +22,13 @@ const PER_CALL: u64 = 8;
 /// crossbeam-epoch.
 const PER_SECOND: u64 = 128;
 
-pub(crate) const STATEMENT: &str = "memory after a shutdown of the service grows by at most 32 KiB, 8 bytes for each call and 128 bytes for each second";
+/// Returns what [`Growth::is_allowed`] checks.
+pub(crate) fn statement() -> String {
+    let once = ONCE / 1_024;
+    format!(
+        "memory after a shutdown of the service grows by at most {once} KiB, {PER_CALL} bytes for each call and {PER_SECOND} bytes for each second"
+    )
+}
 
 /// The growth from the first shutdown to the last.
 pub(crate) struct Growth {
