@@ -82,6 +82,7 @@ fn description(snapshot: &Snapshot, now: SystemTime) -> anyhow::Result<String> {
         .with_context(|| format!("{SNAPSHOT}: `{date}` is no date"))?;
     let age = now.duration_since(taken).unwrap_or_default();
     let update = "run `cargo xtask advisories --update` where the database can be reached";
+    let count = advisories.len();
     Ok(if advisories.is_empty() {
         format!(
             "NOT CHECKED: the advisory database cannot be reached, and the snapshot of {date} is empty; {update}. \
@@ -89,12 +90,14 @@ fn description(snapshot: &Snapshot, now: SystemTime) -> anyhow::Result<String> {
         )
     } else if age > MAX_AGE {
         format!(
-            "WARNING: the advisory database cannot be reached, and the snapshot of {date} is {} days old: newer \
-            advisories are NOT CHECKED; {update}",
+            "WARNING: the advisory database cannot be reached, and the snapshot of {date}, with {count} advisories, is {} \
+            days old: others are NOT CHECKED; {update}",
             age.as_secs() / (24 * 60 * 60)
         )
     } else {
-        format!("the advisory database cannot be reached: checking against the snapshot of {date}")
+        format!(
+            "the advisory database cannot be reached: checking against the snapshot of {date}, with {count} advisories"
+        )
     })
 }
 
