@@ -104,9 +104,9 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Three times the number of processors: a target's time is that of the clock.
+/// Four times the number of processors: a target's time is that of the clock.
 fn processes() -> usize {
-    3 * thread::available_parallelism().map_or(2, std::num::NonZero::get)
+    4 * thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
 
 /// Returns the names of the targets, each of which has a corpus, or the one that is asked for.
