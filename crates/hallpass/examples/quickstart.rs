@@ -8,8 +8,11 @@
 use std::{
     env,
     error::Error,
+    future::poll_fn,
+    pin::pin,
     process::ExitCode,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -148,22 +151,30 @@ async fn refresh(
     for _ in 0..64 {
         let source = source.clone();
         tasks.spawn(async move {
-            let (mut calls, mut worst) = (0_u64, Duration::ZERO);
+            let (mut calls, mut waits) = (0_u64, 0_u64);
+            let request = TokenRequest::default();
             while Instant::now() < end {
-                let began = Instant::now();
-                source.access_token(&TokenRequest::default()).await?;
-                worst = worst.max(began.elapsed());
+                let mut call = pin!(source.access_token(&request));
+                // A call that does not wait is ready at its first poll.
+                let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context)));
+                match first.await {
+                    Poll::Ready(outcome) => drop(outcome?),
+                    Poll::Pending => {
+                        waits += 1;
+                        call.await?;
+                    }
+                }
                 calls += 1;
                 tokio::task::yield_now().await;
             }
-            Ok::<_, TokenError>((calls, worst))
+            Ok::<_, TokenError>((calls, waits))
         });
     }
-    let (mut calls, mut worst) = (0, Duration::ZERO);
+    let (mut calls, mut waits) = (0, 0);
     for outcome in tasks.join_all().await {
-        let (some, slowest) = outcome?;
+        let (some, waited) = outcome?;
         calls += some;
-        worst = worst.max(slowest);
+        waits += waited;
     }
     server.set_latency(Duration::ZERO);
     println!("\n64 tasks, while the token is refreshed at a server that takes {LATENCY:?}");
@@ -172,9 +183,9 @@ async fn refresh(
         server.token_request_count() - before
     );
     println!("  calls                   {calls}");
-    println!("  the slowest call took   {worst:?}");
-    if worst >= LATENCY / 2 {
-        return Err("a call waited for the server".into());
+    println!("  calls that waited       {waits}");
+    if waits > 0 {
+        return Err("no call was to wait for the server".into());
     }
     Ok(())
 }
