@@ -14,6 +14,9 @@ use crate::{
 };
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
+    if !workspace::is_ci() {
+        return Ok(cmd!(shell, "cargo xtask ci").env("CI", "true").run()?);
+    }
     workspace::lint_in_ci(shell);
     let mut times = Vec::new();
     let outcome = steps(shell, &mut times);
