@@ -1,4 +1,5 @@
-//! Every adapter, authentication method and decorator against every scripted response: one test that runs all cells.
+//! Each configuration (adapter, grant, authentication method, with or without a cache) in each scenario (what a server
+//! does): one test that runs all cells.
 //!
 //! With `HALLPASS_MATRIX` set to a directory, it prints a table and writes it there. This is `cargo xtask matrix`.
 //! `HALLPASS_MATRIX_CELL` limits it to the cells whose name (`scenario::configuration`) contains this text.

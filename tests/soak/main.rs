@@ -87,7 +87,7 @@ fn main() -> ExitCode {
     }
     let Some(arguments) = arguments() else {
         eprintln!(
-            "usage: soak --minutes N --command PATH [--report PATH] [--seed N] [--rate CALLS-A-SECOND] [--log PATH] \
+            "error: an unknown flag or value\nusage: soak --minutes N --command PATH [--report PATH] [--seed N] [--rate CALLS-A-SECOND] [--log PATH] \
              [--fault {}]",
             FAULTS.join("|")
         );

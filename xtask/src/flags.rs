@@ -148,7 +148,7 @@ mod commands {
             /// Prints this help.
             default cmd help {}
 
-            /// Sets up what the tests need, and runs them all.
+            /// Sets up what the tests need, and runs all but those of the adapters (`bridges`).
             cmd test {
                 /// Runs only the fast tests, in about a minute.
                 optional --quick
@@ -171,7 +171,7 @@ mod commands {
             cmd advisories {
                 /// Writes advisories.toml from the database.
                 optional --update
-                /// Address or path of a git repository with the database; with `--update`.
+                /// Address or path of a git repository with the database. Requires `--update`.
                 optional --from database: String
             }
 
@@ -181,8 +181,8 @@ mod commands {
                 optional --list
             }
 
-            /// Tests every adapter, authentication method and decorator against every scripted answer: prints a table,
-            /// and writes it to target/matrix.
+            /// Tests each configuration (adapter, grant, authentication method, with or without a cache) in each scenario
+            /// (what a server does). Without `--cell` it prints a table of all cells, and writes it to target/matrix.
             cmd matrix {
                 /// Runs only the cells whose name (`scenario::configuration`) contains this text.
                 optional --cell cell: String
@@ -194,7 +194,7 @@ mod commands {
             cmd mutants {
                 /// One package; by default all that have such files.
                 optional --package package: String
-                /// One file: its path from the root of the repository; without `--package`.
+                /// One file: its path from the root of the repository. Excludes `--package`.
                 optional --file path: String
                 /// Only the lines that differ from this commit, those of new files included.
                 optional --diff base: String
@@ -206,7 +206,7 @@ mod commands {
                 optional --run
             }
 
-            /// Packages and publishes the crates; without `--execute` only a rehearsal in a temporary worktree.
+            /// Packages and publishes the crates; without `--execute` only a dry run in a temporary worktree.
             cmd release {
                 /// `patch`, `minor`, `major`, or a version.
                 required version: String
@@ -232,8 +232,8 @@ mod commands {
                 optional --schedules schedules: Schedules
             }
 
-            /// Runs a service and the command under load and faults, checks what must hold, and writes a page with a
-            /// picture to target/soak.
+            /// Runs a service and the command under load and faults, checks what must hold, and writes a report with
+            /// charts to target/soak.
             cmd soak {
                 /// Duration in minutes; 1 by default. Fractions are allowed.
                 optional --minutes minutes: Minutes
@@ -244,16 +244,17 @@ mod commands {
                 /// Makes the service faulty, which a check must report: task, memory, file, thread, log, exit, requests,
                 /// expired, audience or failures.
                 optional --fault fault: String
-                /// Runs the cache alone, with a source and a store in memory; only with `--minutes`.
+                /// Runs the cache alone, with a source and a store in memory. Excludes `--seed`, `--rate` and `--fault`.
                 optional --cache
             }
 
             /// Measures a fleet of processes that share a token store, and checks its promises.
             cmd fleet {
-                /// Simulates it in virtual time, instead of real processes on a real Redis; only with `--processes`.
+                /// Simulates it in virtual time, instead of real processes on a real Redis. Excludes the other flags but
+                /// `--processes`.
                 optional --simulate
                 /// Measures the targets of docs/performance.md with real processes: cold starts, jobs, a wrong secret, a refused
-                /// token; only with `--processes`.
+                /// token. Excludes the other flags but `--processes`.
                 optional --targets
                 /// Number of processes; by default 50, 100 with `--targets`, or 10,000 simulated ones.
                 optional --processes processes: Processes
@@ -269,9 +270,10 @@ mod commands {
                 optional target: String
                 /// Duration for each target in minutes. Fractions are allowed.
                 optional --minutes minutes: Minutes
-                /// Duration for each target in seconds; without `--minutes`.
+                /// Duration for each target in seconds. Excludes `--minutes`.
                 optional --seconds seconds: Seconds
-                /// Replaces each corpus by the inputs that reach the most code.
+                /// Replaces the corpus of each target that runs by at most 60 small inputs that reach code which the seeds do
+                /// not reach.
                 optional --merge
             }
 

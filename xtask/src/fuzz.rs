@@ -64,7 +64,7 @@ pub(crate) struct Options {
     pub(crate) target: Option<String>,
     /// The time for each target.
     pub(crate) time: Duration,
-    /// Adds inputs to the corpus that reach new code.
+    /// Replaces the corpus by inputs that reach code which the seeds do not reach.
     pub(crate) merge: bool,
     /// The number that the inputs begin with; by default another one in each run.
     pub(crate) seed: Option<u32>,
@@ -120,7 +120,10 @@ fn targets(only: Option<&str>) -> anyhow::Result<Vec<String>> {
         names.retain(|name| name == only);
     }
     if names.is_empty() {
-        bail!("there is no target of this name; `fuzz/README.md` lists them");
+        bail!(
+            "there is no target `{}`; `fuzz/README.md` lists them",
+            only.unwrap_or_default()
+        );
     }
     Ok(names)
 }

@@ -52,7 +52,7 @@ fn release(shell: &Shell, root: &Path, version: &str, execute: bool) -> anyhow::
         .quiet()
         .run()?;
     outcome?;
-    println!("\nrehearsed, and nothing was changed; `--execute` does it");
+    println!("\nthis was a dry run, and nothing was changed; `--execute` does it");
     Ok(())
 }
 
@@ -132,7 +132,7 @@ fn publish(shell: &Shell, version: &Version, execute: bool) -> anyhow::Result<()
     done(if execute {
         "published, dependencies first"
     } else {
-        "publishing was rehearsed, dependencies first"
+        "published in a dry run, dependencies first"
     });
     if execute {
         let tag = tag(version);
