@@ -1,8 +1,9 @@
 //! The repository's files, for the checks that read them.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use anyhow::Context as _;
@@ -12,10 +13,16 @@ pub(crate) const CODE: [&str; 6] = ["benches", "crates", "examples", "fuzz", "te
 /// The directories with our pages, and with the comments in our TOML files.
 pub(crate) const PAGES: [&str; 7] = [".", "crates", "docs", "examples", "fuzz", "tests", "xtask"];
 
-/// Returns the repository's root.
+/// Returns the root of the repository that contains the current directory. It is not the one that this program was built
+/// in: Cargo does not build it again in a copy.
 pub(crate) fn root() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let here = env::current_dir().unwrap_or_default();
+        let is_root = |folder: &&Path| folder.join("xtask/Cargo.toml").is_file();
+        let found = here.ancestors().find(is_root);
+        found.unwrap_or(Path::new(".")).to_owned()
+    });
+    &ROOT
 }
 
 /// Returns the files with this extension in these directories, at any depth; for `.`, only at the top level.

@@ -186,7 +186,7 @@ mod commands {
             cmd matrix {
                 /// Runs only the cells whose name (`scenario::configuration`) contains this text.
                 optional --cell cell: String
-                /// Builds each set of features of each crate as well (cargo-hack).
+                /// Builds each crate with each feature and each pair of them as well (cargo-hack).
                 optional --features-powerset
             }
 

@@ -120,7 +120,9 @@ fn command() -> anyhow::Result<ExitCode> {
         XtaskCmd::Mutants(flags) => {
             let scope = mutants::Scope {
                 package: flags.package,
-                file: flags.file,
+                file: flags
+                    .file
+                    .map(|path| path.trim_start_matches("./").to_owned()),
                 base: flags.diff,
             };
             mutants::run(&shell, &scope)

@@ -38,6 +38,13 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     // As in the workspace's manifest, which packages do not have.
     shell.set_var("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
     let repository = folder.join("repository");
+    if !cmd!(shell, "git status --porcelain")
+        .quiet()
+        .read()?
+        .is_empty()
+    {
+        println!("NOT REHEARSED: changes that are not committed");
+    }
     // Without the tags of real releases.
     cmd!(
         shell,
