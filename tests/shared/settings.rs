@@ -41,33 +41,61 @@ pub(crate) fn setters(krate: &str, type_name: &str) -> BTreeSet<String> {
 
 /// Returns the names and the documentation of the methods that take the value itself.
 pub(crate) fn methods(krate: &str, type_name: &str) -> Vec<(String, String)> {
+    let texts = sources(&crates().join(krate).join("src"));
+    let found = texts.iter().flat_map(|text| methods_in(text, type_name));
+    found.collect()
+}
+
+/// Returns those of a source text.
+fn methods_in(text: &str, type_name: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for text in sources(&crates().join(krate).join("src")) {
-        let blocks = text.split("\nimpl").skip(1);
-        let blocks = blocks.filter_map(|block| block.split("\n}\n").next());
-        let own = blocks.filter(|block| {
-            let head = block.split('{').next().unwrap_or_default();
-            let is_type = head.split(['<', ' ', '>']).any(|word| word == type_name);
-            is_type && !head.contains(" for ")
-        });
-        for block in own {
-            let parts: Vec<_> = block.split("\n    pub ").collect();
-            for pair in parts.windows(2) {
-                let method = pair[1].strip_prefix("const ").unwrap_or(pair[1]);
-                let Some(method) = method.strip_prefix("fn ") else {
-                    continue;
-                };
-                let parameters = method.split(')').next().unwrap_or_default();
-                let is_borrowed = ["&self", "&mut self"].map(|one| parameters.contains(one));
-                if parameters.contains("self") && is_borrowed == [false; 2] {
-                    let name = method.split(['(', '<']).next().unwrap_or_default();
-                    let text = pair[0].rsplit("\n\n").next().unwrap_or_default();
-                    found.push((name.to_owned(), text.to_owned()));
-                }
+    let blocks = text.split("\nimpl").skip(1);
+    let blocks = blocks.filter_map(|block| block.split("\n}\n").next());
+    let own = blocks.filter(|block| {
+        let head = block.split('{').next().unwrap_or_default();
+        let is_type = head.split(['<', ' ', '>']).any(|word| word == type_name);
+        is_type && !head.contains(" for ")
+    });
+    for block in own {
+        let parts: Vec<_> = block.split("\n    pub ").collect();
+        for pair in parts.windows(2) {
+            let Some((qualifiers, method)) = pair[1].split_once("fn ") else {
+                continue;
+            };
+            if !matches!(qualifiers, "" | "async " | "const ") {
+                continue;
+            }
+            let name = method.split(['(', '<']).next().unwrap_or_default();
+            let parameters = without_generics(&method[name.len()..]);
+            let receiver = parameters.split([',', ')']).next().unwrap_or_default();
+            let receiver = receiver.trim_start_matches('(').trim();
+            let receiver = receiver.strip_prefix("mut ").unwrap_or(receiver);
+            if receiver == "self" || receiver.starts_with("self:") {
+                let text = pair[0].rsplit("\n\n").next().unwrap_or_default();
+                found.push((name.to_owned(), text.to_owned()));
             }
         }
     }
     found
+}
+
+/// Returns the text after the generic parameters that it begins with, if any. A bound such as `Fn() -> bool` has
+/// parentheses and an arrow.
+fn without_generics(text: &str) -> &str {
+    let mut depth = 0;
+    let mut last = ' ';
+    for (position, character) in text.char_indices() {
+        match character {
+            '<' => depth += 1,
+            '>' if last != '-' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return text[position..].trim_start_matches('>');
+        }
+        last = character;
+    }
+    ""
 }
 
 /// Returns the text of each source file below this directory.
@@ -89,4 +117,59 @@ pub(crate) fn crates() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut crates = package.ancestors().map(|root| root.join("crates"));
     crates.find(|crates| crates.is_dir()).unwrap()
+}
+
+#[test]
+fn methods_are_found_in_each_form() {
+    let text = r"
+impl<F: Fn() -> bool> Other<F> {
+    pub fn other(self) -> Self {}
+}
+
+impl Clone for Builder {
+    pub fn trait_method(self) -> Self {}
+}
+
+impl<S> Builder<S> {
+    pub fn plain(self) -> Self {}
+
+    pub fn mutable(mut self, _: u8) -> Self {}
+
+    pub const fn constant(
+        mut self,
+        value: u8,
+    ) -> Self {}
+
+    pub async fn build(self) -> Self {}
+
+    pub fn closure<F: Fn() -> bool>(self, _on: F) -> Self {}
+
+    pub fn nested<T: Into<Vec<F>>, F: FnOnce(&Self) -> Vec<u8>>(mut self, _: T) -> Self {}
+
+    pub fn boxed(self: Box<Self>) -> Self {}
+
+    pub fn borrowed(&self) {}
+
+    pub fn changed(&mut self) {}
+
+    pub fn taking_borrowed<F: Fn(&self::Other)>(self, _: F) -> Self {}
+
+    pub fn associated<F: Fn(Self) -> Self>(myself: F) -> Self {}
+
+    fn private(self) -> Self {}
+}
+";
+    let found = methods_in(text, "Builder").into_iter();
+    let names: Vec<_> = found.map(|(name, _)| name).collect();
+    let expected = [
+        "plain",
+        "mutable",
+        "constant",
+        "build",
+        "closure",
+        "nested",
+        "boxed",
+        "taking_borrowed",
+    ];
+    assert_eq!(names, expected);
 }

@@ -134,6 +134,24 @@ fn a_refused_token_is_replaced_and_the_request_retried() {
 }
 
 #[test]
+fn each_method_is_retried_if_it_is_safe_or_was_not_redirected() {
+    let safe = ["GET", "HEAD", "OPTIONS", "TRACE"];
+    for method in safe.into_iter().chain(["DELETE", "PATCH", "POST", "PUT"]) {
+        let api = Api::start([unauthorized(), ok()]);
+        let request = client().request(method.parse().unwrap(), api.server.url("/a"));
+        let status = request.send_with(&api.authorizer).unwrap().status();
+        let expected = if safe.contains(&method) { 200 } else { 401 };
+        assert_eq!(status, expected, "{method}");
+
+        // It follows no redirect.
+        let api = Api::start([unauthorized(), ok()]);
+        let request = Request::builder().method(method).uri(api.server.url("/a"));
+        let response = agent().run_with(&api.authorizer, request.body(()).unwrap());
+        assert_eq!(response.unwrap().status(), 200, "{method}");
+    }
+}
+
+#[test]
 fn a_request_that_cannot_be_repeated_is_sent_once() {
     let api = Api::start([unauthorized(), unauthorized(), ok()]);
     let post = client().post(api.server.url("/a")).body("{}");

@@ -137,7 +137,7 @@ pub(super) struct Hop {
 
 impl Cell {
     pub(super) fn all() -> Vec<Self> {
-        let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"];
+        let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
         let mut cells = Vec::new();
         for kind in Kind::ALL {
             for status in 300..=308 {

@@ -36,6 +36,19 @@ const KINDS: &[Kind] = &[
     Kind::Middleware,
 ];
 
+/// Methods, and whether each is safe (RFC 9110 section 9.2.1). One that is not registered is not.
+const METHODS: [(&str, bool); 9] = [
+    ("GET", true),
+    ("HEAD", true),
+    ("OPTIONS", true),
+    ("TRACE", true),
+    ("DELETE", false),
+    ("PATCH", false),
+    ("POST", false),
+    ("PUT", false),
+    ("ARCHIVE", false),
+];
+
 /// A prover whose proof names its request.
 #[derive(Debug)]
 struct TestProver;
@@ -80,10 +93,14 @@ fn authorizer(scheme: Scheme, server: &RawServer) -> Authorizer {
 }
 
 /// Sends one request to `/start`, and returns the status that its caller sees.
-async fn send(kind: Kind, method: &Method, scheme: Scheme, server: &RawServer) -> u16 {
+async fn send(
+    kind: Kind,
+    (method, has_body): (&Method, bool),
+    scheme: Scheme,
+    server: &RawServer,
+) -> u16 {
     let authorizer = authorizer(scheme, server);
     let builder = Client::builder().no_proxy();
-    let has_body = *method == Method::POST;
     let request = |client: &Client| {
         let request = client.request(method.clone(), server.url("/start"));
         if has_body {
@@ -139,43 +156,49 @@ fn refusal(scheme: Scheme, nonce: &str) -> Reply {
     }
 }
 
+/// Returns the requests with and without a body, of each kind of token, with each client.
+fn cases_of_a_method() -> impl Iterator<Item = (bool, Scheme, Kind)> {
+    let bodies = [false, true].into_iter();
+    let schemes = [Scheme::Bearer, Scheme::Dpop];
+    let tokens = bodies.flat_map(move |has_body| schemes.map(|scheme| (has_body, scheme)));
+    tokens.flat_map(|(has_body, scheme)| KINDS.iter().map(move |&kind| (has_body, scheme, kind)))
+}
+
 // covers: C-35, C-70
 #[tokio::test]
 async fn a_request_known_not_to_be_redirected_is_retried() {
-    for method in [Method::GET, Method::POST] {
-        for scheme in [Scheme::Bearer, Scheme::Dpop] {
-            for &kind in KINDS {
-                let server = RawServer::start([refusal(scheme, "one"), raw::json(200, "")]).await;
-                let answer = send(kind, &method, scheme, &server).await;
-                let again = method == Method::GET || kind == Kind::Ours;
-                let expected = if again { (200, 2) } else { (401, 1) };
-                let case = format!("{method}, {scheme:?}, {kind:?}");
-                assert_eq!((answer, server.request_count()), expected, "{case}");
-                if !again {
-                    // A caller that retries gets another token, or uses the nonce.
-                    continue;
-                }
-                let requests = server.requests();
-                let body = if method == Method::POST { "order" } else { "" };
-                for request in requests {
-                    let text = String::from_utf8(request).unwrap();
-                    assert!(text.ends_with(&format!("\r\n\r\n{body}")), "{case}: {text}");
-                }
+    let mut cases = 0;
+    for (name, is_safe) in METHODS {
+        let method = name.parse().unwrap();
+        for (has_body, scheme, kind) in cases_of_a_method() {
+            let server = RawServer::start([refusal(scheme, "one"), raw::json(200, "")]).await;
+            let answer = send(kind, (&method, has_body), scheme, &server).await;
+            // A caller that retries itself gets another token, or uses the nonce.
+            let again = is_safe && !has_body || kind == Kind::Ours;
+            let expected = if again { (200, 2) } else { (401, 1) };
+            let case = format!("{method}, body: {has_body}, {scheme:?}, {kind:?}");
+            assert_eq!((answer, server.request_count()), expected, "{case}");
+            let body = if has_body { "order" } else { "" };
+            for request in server.requests() {
+                let text = String::from_utf8(request).unwrap();
+                assert!(text.ends_with(&format!("\r\n\r\n{body}")), "{case}: {text}");
             }
+            cases += 1;
         }
     }
+    assert_eq!(cases, METHODS.len() * 4 * KINDS.len());
 }
 
 // covers: C-70
 #[tokio::test]
 async fn repeated_nonce_demands_are_limited() {
     for &kind in KINDS {
-        for (method, most) in [(Method::GET, 6), (Method::POST, 1)] {
+        for (request, most) in [((&Method::GET, false), 6), ((&Method::POST, true), 1)] {
             let demands = (0..20).map(|number| refusal(Scheme::Dpop, &format!("nonce-{number}")));
             let server = RawServer::start(demands).await;
-            assert_eq!(send(kind, &method, Scheme::Dpop, &server).await, 401);
+            assert_eq!(send(kind, request, Scheme::Dpop, &server).await, 401);
             let most = if kind == Kind::Ours { 6 } else { most };
-            assert_eq!(server.request_count(), most, "{method}, {kind:?}");
+            assert_eq!(server.request_count(), most, "{request:?}, {kind:?}");
         }
     }
 }

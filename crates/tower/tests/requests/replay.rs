@@ -53,41 +53,45 @@ fn full(text: &'static str) -> Opaque {
 const AGAIN: (u16, usize) = (200, 2);
 const ONCE: (u16, usize) = (401, 1);
 
-async fn status<R, B>(layer: TokenLayer<R>, body: B) -> (u16, usize)
+/// The methods of requests, none of which matters.
+const METHODS: [&str; 6] = ["GET", "HEAD", "DELETE", "PATCH", "POST", "PUT"];
+
+/// Returns the status and the number of requests, which are those of each method.
+async fn status<R, B>(layer: impl Fn() -> TokenLayer<R>, body: impl Fn() -> B) -> (u16, usize)
 where
     R: Replay<B> + Clone,
 {
-    let api = Api::new([invalid_token(), answer(200, &[])]);
-    let mut service = layer.layer(api.clone());
-    let request = Request::post(ORIGIN).body(body).unwrap();
-    let response = send(&mut service, request).await.unwrap();
-    (response.status().as_u16(), api.authorizations().len())
+    let mut results = Vec::new();
+    for method in METHODS {
+        let api = Api::new([invalid_token(), answer(200, &[])]);
+        let mut service = layer().layer(api.clone());
+        let request = Request::builder().method(method).uri(ORIGIN);
+        let response = send(&mut service, request.body(body()).unwrap()).await;
+        let status = response.unwrap().status().as_u16();
+        results.push((status, api.authorizations().len()));
+    }
+    assert_eq!(results, [results[0]; METHODS.len()], "{METHODS:?}");
+    results[0]
 }
 
 // covers: C-35
 #[tokio::test]
 async fn a_body_that_can_be_copied_is_sent_again() {
     let layer = || TokenLayer::new(authorizer(Arc::new(Mint::new(true))));
-    assert_eq!(status(layer(), full("")).await, ONCE);
-    assert_eq!(status(layer(), Empty::<Bytes>::new()).await, ONCE);
-    assert_eq!(
-        status(layer().retry_cloned(), Full::new(Bytes::from_static(b"x"))).await,
-        AGAIN
-    );
-    assert_eq!(
-        status(layer().retry_empty(), Opaque::default()).await,
-        AGAIN
-    );
-    assert_eq!(status(layer().retry_empty(), full("x")).await, ONCE);
+    let copied = || Full::new(Bytes::from_static(b"x"));
     let short = |body: &String| (body.len() < 4).then(|| body.clone());
+    assert_eq!(status(layer, || full("")).await, ONCE);
+    assert_eq!(status(layer, Empty::<Bytes>::new).await, ONCE);
+    assert_eq!(status(|| layer().retry_cloned(), copied).await, AGAIN);
     assert_eq!(
-        status(layer().retry_with(short), "abc".to_owned()).await,
+        status(|| layer().retry_empty(), Opaque::default).await,
         AGAIN
     );
-    assert_eq!(
-        status(layer().retry_with(short), "abcd".to_owned()).await,
-        ONCE
-    );
+    assert_eq!(status(|| layer().retry_empty(), || full("x")).await, ONCE);
+    for (body, expected) in [("abc", AGAIN), ("abcd", ONCE)] {
+        let layer = || layer().retry_with(short);
+        assert_eq!(status(layer, || body.to_owned()).await, expected);
+    }
 }
 
 // covers: C-35
