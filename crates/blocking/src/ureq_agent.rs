@@ -3,6 +3,7 @@ use std::fs::File;
 use hallpass_core::{
     TokenRequest,
     authorize::{Permit, Target},
+    is_loopback_host,
 };
 use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode};
 use ureq::{Agent, AsSendBody, Body, SendBody};
@@ -14,6 +15,9 @@ use crate::{BlockingAuthorizer, Error, send};
 /// After a 401 a request is retried if its body is in memory: no redirect is followed, so the API did not carry it out.
 /// Redirects are returned to the caller. A status such as 401 or 500 is a response, not an error, also if the agent sets
 /// `http_status_as_error`: the response says why the API refused the token.
+///
+/// A request to this machine skips a proxy of the environment, such as `HTTP_PROXY`, but not one that the agent was
+/// built with.
 ///
 /// A [`TokenRequest`] in a request's extensions selects a token other than the one that the origin was allowed with.
 ///
@@ -50,7 +54,13 @@ impl AgentExt for Agent {
     ) -> Result<Response<Body>, Error> {
         let wanted = request.extensions().get::<TokenRequest>().cloned();
         send::send(authorizer, wanted.as_ref(), request, |request| {
-            let request = self.configure_request(request);
+            let proxy = self.config().proxy().filter(|proxy| {
+                let is_loopback = request.uri().host().is_some_and(is_loopback_host);
+                // It may be on any host, and would read a token that is sent over plain HTTP.
+                !(is_loopback && proxy.is_from_env())
+            });
+            let proxy = proxy.cloned();
+            let request = self.configure_request(request).proxy(proxy);
             let request = request.http_status_as_error(false).max_redirects(0);
             Ok(self.run(request.build())?)
         })

@@ -3,6 +3,11 @@
 #![cfg(all(feature = "reqwest", feature = "ureq"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../../../tests/shared/child.rs"]
+mod child;
+
+use std::{env, time::Duration};
+
 use hallpass_blocking::{
     AgentExt as _, BlockingAuthorizer, BlockingRequestBuilderExt as _, BlockingTokenSource, Error,
 };
@@ -17,7 +22,6 @@ use hallpass_testkit::{
 };
 use http::Request;
 use reqwest::blocking::Client;
-use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use ureq::{Agent, SendBody};
 
@@ -169,6 +173,37 @@ fn a_request_that_cannot_be_repeated_is_sent_once() {
     let response = agent().run_with(&api.authorizer, get(api.server.url("/a")));
     assert_eq!(response.unwrap().status(), 200);
     assert_eq!(api.tokens(), ["Bearer t1", "Bearer t2", "Bearer t3"]);
+}
+
+/// The variable with the address of the test's proxy.
+const PROXY: &str = "PROXY_OF_THE_TEST";
+
+#[test]
+fn a_request_to_this_machine_skips_a_proxy_of_the_environment() {
+    let Ok(proxy) = env::var(PROXY) else {
+        let proxy = Api::start([Reply::nothing().then_reset()]);
+        let url = proxy.server.url("");
+        child::run_alone(
+            "a_request_to_this_machine_skips_a_proxy_of_the_environment",
+            |child| {
+                let child = child.env(PROXY, &url).env("ALL_PROXY", &url);
+                child.env_remove("NO_PROXY").env_remove("no_proxy")
+            },
+        );
+        // The one of the client that was given this proxy.
+        assert_eq!(proxy.server.request_count(), 1);
+        return;
+    };
+    let api = Api::start([ok()]);
+    let agent = Agent::new_with_defaults();
+    assert!(agent.config().proxy().unwrap().is_from_env());
+    let response = agent.run_with(&api.authorizer, get(api.server.url("/a")));
+    assert_eq!(response.unwrap().status(), 200);
+    let proxy = ureq::Proxy::new(&proxy).unwrap();
+    let agent: Agent = Agent::config_builder().proxy(Some(proxy)).build().into();
+    let sent = agent.run_with(&api.authorizer, get(api.server.url("/a")));
+    assert!(sent.unwrap_err().token_error().is_none());
+    assert_eq!(api.tokens(), ["Bearer t1"]);
 }
 
 #[test]

@@ -37,6 +37,10 @@ pub struct TokenClient {
 impl TokenClient {
     /// Creates a client that uses this authorizer. Its redirect policy replaces the builder's.
     ///
+    /// The builder's proxies stay, by default those of the environment: with `danger_allow_http_on_loopback`, a request
+    /// for this machine over plain HTTP goes to the proxy of `HTTP_PROXY`, which reads the token, unless the builder has
+    /// `no_proxy` or the variable `NO_PROXY` excludes the host.
+    ///
     /// # Errors
     ///
     /// reqwest's own errors: the TLS backend or the resolver could not be set up.

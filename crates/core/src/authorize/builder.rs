@@ -165,6 +165,10 @@ impl AuthorizerBuilder {
     /// Allows origins with plain HTTP on this machine (`127.0.0.0/8`, `::1`, `localhost`), for tests and development.
     ///
     /// Danger: other processes on this machine may listen. HTTP to any other host remains forbidden.
+    ///
+    /// Danger: the client may use a proxy, which then reads the token. reqwest sends such a request to the proxy of the
+    /// environment (`HTTP_PROXY`), wherever that is, unless the client was built with `no_proxy` or the variable
+    /// `NO_PROXY` excludes the host.
     pub fn danger_allow_http_on_loopback(mut self) -> Self {
         self.http_on_loopback = true;
         self
