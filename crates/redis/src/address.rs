@@ -23,12 +23,56 @@ impl Address {
         }
         is_loopback_host(&self.host)
     }
+
+    /// Returns true if the network sees what is sent.
+    pub(crate) fn is_exposed(&self) -> bool {
+        !self.tls && !self.is_loopback()
+    }
+
+    /// Returns the address that this node of a cluster named: a node that does not know its own host leaves it out.
+    pub(crate) fn named(&self, host: &str, port: u16) -> Self {
+        let host = if host.is_empty() { &self.host } else { host };
+        Self {
+            host: host.to_owned(),
+            port,
+            tls: self.tls,
+        }
+    }
+}
+
+/// The reason why an exposed address is refused, and what to do.
+pub(crate) const NO_TLS: &str =
+    "`redis://` has no TLS; use `rediss://`, or `danger_allow_plain_text` in a trusted network";
+
+/// Parses an address that a server named; the host may be empty.
+///
+/// What it returns may be shown: it has no other characters than names of hosts, IP addresses and their zones.
+pub(crate) fn parse_named(host: &str, port: &str) -> Option<(String, u16)> {
+    let is_usable = |c: u8| c.is_ascii_alphanumeric() || b".-_:%".contains(&c);
+    let is_host = host.len() <= MAX_HOST_BYTES && host.bytes().all(is_usable);
+    // A number may have a sign for `parse`.
+    let is_port = port.bytes().all(|c| c.is_ascii_digit());
+    let port = port.parse().ok()?;
+    (is_host && is_port).then(|| (host.to_owned(), port))
+}
+
+/// The maximum length of a name in DNS.
+const MAX_HOST_BYTES: usize = 253;
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
 }
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "rediss" } else { "redis" };
-        write!(f, "{scheme}://{}:{}", self.host, self.port)
+        write!(f, "{scheme}://{self}")
     }
 }
 
@@ -109,12 +153,63 @@ mod tests {
         assert_eq!(parts.database, 3);
         let parts = parse("url", "redis://[::1]", 6379).unwrap();
         assert_eq!((&*parts.address.host, parts.address.port), ("::1", 6379));
+        assert_eq!(format!("{:?}", parts.address), "redis://[::1]:6379");
         assert!(parts.address.is_loopback() && parts.password.is_none());
         let parts = parse("url", "redis://127.0.0.1", 6379).unwrap();
         assert!(parts.address.is_loopback());
         let parts = parse("url", "redis://:pw@10.0.0.1", 6379).unwrap();
         assert_eq!(parts.username, None);
         assert!(!parts.address.is_loopback());
+    }
+
+    #[test]
+    fn a_named_address_has_a_host_that_may_be_shown() {
+        let longest = "a".repeat(253);
+        for host in [
+            "10.0.0.1",
+            "::1",
+            "fe80::1%eth0",
+            "a_b.example",
+            "",
+            &longest,
+        ] {
+            let found = parse_named(host, "7000");
+            assert_eq!(found, Some((host.to_owned(), 7_000)));
+        }
+        for host in [
+            "a b",
+            "a\n",
+            "[::1]",
+            "a/b",
+            "é",
+            "a@b",
+            "?",
+            &format!("a{longest}"),
+        ] {
+            assert_eq!(parse_named(host, "7000"), None, "{host:?}");
+        }
+        for port in ["", "+7000", "-1", "65536", "x", " 1"] {
+            assert_eq!(parse_named("10.0.0.1", port), None, "{port:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_a_node_that_leaves_it_out_is_its_own() {
+        for (url, exposed) in [
+            ("redis://[::1]", false),
+            ("redis://10.0.0.1", true),
+            ("rediss://10.0.0.1", false),
+        ] {
+            let node = parse("url", url, 6379).unwrap().address;
+            let named = node.named("", 7_000);
+            assert_eq!(
+                (&named.host, named.port, named.tls),
+                (&node.host, 7_000, node.tls)
+            );
+            assert_eq!(named.is_exposed(), exposed);
+        }
+        let node = parse("url", "redis://[::1]", 6379).unwrap().address;
+        assert!(node.named("10.0.0.1", 7_000).is_exposed());
     }
 
     #[test]

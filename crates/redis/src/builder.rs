@@ -4,7 +4,7 @@ use hallpass_core::SecretSource;
 
 use crate::{
     RedisBuildError, RedisTokenStore,
-    address::{self, UrlParts},
+    address::{self, Address, NO_TLS, UrlParts},
     changes::Changes,
     connection::{Connector, Credentials, Nodes, Roots, Sentinels, Tls},
     keyring::{Keyring, Protection},
@@ -86,7 +86,8 @@ impl RedisTokenStoreBuilder {
     }
 
     /// Allows `redis://`, a connection without TLS, to another machine: the network sees the password, and can delete or
-    /// replace entries, which stay encrypted. It has no effect with `rediss://`.
+    /// replace entries, which stay encrypted. It also applies to the addresses that sentinels and nodes of a cluster name,
+    /// and has no effect with `rediss://`.
     pub fn danger_allow_plain_text(mut self) -> Self {
         self.plain_text = true;
         self
@@ -240,11 +241,8 @@ impl RedisTokenStoreBuilder {
             let message = "a `cluster` has only database 0; remove the number";
             return Err(RedisBuildError::new("url", message));
         }
-        if !self.plain_text && seeds.iter().any(|seed| !seed.tls && !seed.is_loopback()) {
-            return Err(RedisBuildError::new(
-                "url",
-                "`redis://` has no TLS; use `rediss://`, or `danger_allow_plain_text` in a trusted network",
-            ));
+        if !self.plain_text && seeds.iter().any(Address::is_exposed) {
+            return Err(RedisBuildError::new("url", NO_TLS));
         }
         let sentinels = service.map(|service| Sentinels {
             // The primary's address is theirs to say; one connection is enough.
@@ -271,6 +269,7 @@ impl RedisTokenStoreBuilder {
             database: first.database,
             tls: Tls::new(roots, self.client_certificate)?,
             sentinels,
+            plain_text: self.plain_text,
             connect_timeout: self.connect_timeout,
             response_timeout: self.response_timeout,
         };
@@ -368,7 +367,7 @@ fn further_address(
     url: &str,
     default_port: u16,
     first: &UrlParts,
-) -> Result<address::Address, RedisBuildError> {
+) -> Result<Address, RedisBuildError> {
     let parts = address::parse(setting, url, default_port)?;
     if parts.address.tls != first.address.tls {
         let message = "all URLs must have the same scheme";

@@ -2,11 +2,12 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::{RedisStoreError, RedisStoreErrorKind as Kind};
+use crate::{RedisStoreError, RedisStoreErrorKind as Kind, address::parse_named};
 
 /// The error of a call, and the step after which another attempt may succeed.
 ///
-/// Its text holds nothing that the server sent: an error reply may repeat a command's arguments, a password among them.
+/// Its text holds nothing that the server sent, except an address that is refused: an error reply may repeat a command's
+/// arguments, a password among them.
 #[derive(Clone, Debug)]
 pub(crate) struct CallError {
     pub(crate) error: RedisStoreError,
@@ -75,6 +76,10 @@ impl CallError {
 
 impl From<RedisError> for CallError {
     fn from(error: RedisError) -> Self {
+        // The error of several commands has no text and few codes; the first of its parts has both.
+        let parts = error.clone().into_server_errors();
+        let first = parts.and_then(|parts| Some(parts.first()?.1.clone()));
+        let error = first.map_or(error, RedisError::from);
         let unavailable = |text: &str| Self::connection(Kind::Unavailable, text);
         if error.is_timeout() {
             return unavailable("Redis did not answer in time");
@@ -88,16 +93,19 @@ impl From<RedisError> for CallError {
         if error.is_unrecoverable_error() && error.code().is_none() {
             return unavailable("the connection to Redis was lost");
         }
-        let redirection = error.redirect_node().and_then(|(node, _)| address(node));
-        let moved = |recovery| Self::with(recovery, Kind::ClusterRequired, MOVED);
-        match (error.kind(), redirection) {
-            (ErrorKind::Server(ServerErrorKind::Moved), Some((host, port))) => {
-                return moved(Recovery::Moved(host, port));
-            }
-            (ErrorKind::Server(ServerErrorKind::Ask), Some((host, port))) => {
-                return moved(Recovery::Ask(host, port));
-            }
-            _ => {}
+        let recovery = match error.kind() {
+            ErrorKind::Server(ServerErrorKind::Moved) => Some(Recovery::Moved as fn(_, _) -> _),
+            ErrorKind::Server(ServerErrorKind::Ask) => Some(Recovery::Ask as fn(_, _) -> _),
+            _ => None,
+        };
+        if let Some(recovery) = recovery {
+            let named = error.redirect_node().and_then(|(node, _)| address(node));
+            return match named {
+                Some((host, port)) => {
+                    Self::with(recovery(host, port), Kind::ClusterRequired, MOVED)
+                }
+                None => Self::with(Recovery::TryAgain, Kind::Unavailable, NOT_AN_ADDRESS),
+            };
         }
         Self::from_reply(
             error.code().unwrap_or_default(),
@@ -109,11 +117,14 @@ impl From<RedisError> for CallError {
 const MOVED: &str =
     "the server belongs to a cluster, and the key is on another node: set `cluster`";
 
+const NOT_AN_ADDRESS: &str = "a node named an address that is not valid: check its `cluster-announce-ip` and `cluster-announce-hostname`";
+
 /// Parses `host:port`; the host is empty if the node does not know its own.
 fn address(node: &str) -> Option<(String, u16)> {
     let (host, port) = node.rsplit_once(':')?;
-    let host = host.trim_matches(['[', ']']);
-    Some((host.to_owned(), port.parse().ok()?))
+    let bracketed = host.strip_prefix('[').and_then(|ip| ip.strip_suffix(']'));
+    let ipv6 = bracketed.filter(|ip| ip.contains(':'));
+    parse_named(ipv6.unwrap_or(host), port)
 }
 
 impl CallError {
@@ -227,7 +238,16 @@ mod tests {
         assert_eq!(address("::1:7000"), found("::1"));
         assert_eq!(address("[::1]:7000"), found("::1"));
         assert_eq!(address(":7000"), found(""));
-        assert_eq!(address("10.0.0.1:99999"), None);
+        for wrong in [
+            "10.0.0.1:99999",
+            "10.0.0.1",
+            "[]:7000",
+            "[[::1]]:7000",
+            "[::1:7000",
+            "a:+7000",
+        ] {
+            assert_eq!(address(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -38,7 +38,8 @@ impl Error for RedisBuildError {}
 
 /// An error of a call of a [`RedisTokenStore`](crate::RedisTokenStore).
 ///
-/// Its text contains no secret, and nothing that the server sent.
+/// Its text contains no secret, and nothing that the server sent except the address that [`RedisStoreErrorKind::TlsRequired`]
+/// is about.
 ///
 /// ```
 /// use hallpass_cache::StoreError;
@@ -112,6 +113,8 @@ pub enum RedisStoreErrorKind {
     SentinelPassword,
     /// The TLS handshake failed.
     Tls,
+    /// A sentinel or a node of a cluster named an address on another machine, and the URL has no TLS (`redis://`).
+    TlsRequired,
     /// Redis is unreachable, slow, busy or down, or a cluster is changing: it may pass without a change of a setting.
     Unavailable,
 }

@@ -118,6 +118,10 @@ fn explain(error: StoreError) -> Failure {
             Exit::Unavailable,
             "check the port in `redis.url`, and set `redis.ca_file` for a private certificate authority",
         ),
+        Some(Kind::TlsRequired) => (
+            Exit::Configuration,
+            "use `rediss://` in `redis.url`, or set `redis.danger_allow_plain_text` in a trusted network",
+        ),
         Some(Kind::OutOfMemory) => (
             Exit::Unavailable,
             "raise the memory limit of Redis, or set an eviction policy",

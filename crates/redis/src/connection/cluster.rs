@@ -69,8 +69,11 @@ impl Nodes {
         let mut asking = None;
         let mut last = CallError::new(Kind::Unavailable, "the cluster redirected too often");
         for attempt in 0..MAX_ATTEMPTS {
-            let reply = match asking.take() {
-                Some(address) => self.link_to(address).query_asking(command).await,
+            let (asked, reply) = match asking.take() {
+                Some(address) => {
+                    let link = self.link_to(&address);
+                    (address, link.query_asking(command).await)
+                }
                 None => self.at_slot(slot, command).await,
             };
             let error = match reply {
@@ -78,10 +81,13 @@ impl Nodes {
                 Err(error) => error,
             };
             match &error.recovery {
-                // Learned already.
-                Recovery::Moved(..) => continue,
+                Recovery::Moved(host, port) => {
+                    let node = asked.named(host, *port);
+                    self.table().slots.insert(slot, node);
+                    continue;
+                }
                 Recovery::Ask(host, port) => {
-                    asking = Some(self.node(host, *port));
+                    asking = Some(asked.named(host, *port));
                     continue;
                 }
                 Recovery::Reconnect | Recovery::FindPrimary | Recovery::TryAgain => {}
@@ -95,36 +101,22 @@ impl Nodes {
         Err(last)
     }
 
-    async fn at_slot(&self, slot: u16, command: &Cmd) -> Result<Value, CallError> {
+    /// Returns the node that was asked, and its reply.
+    async fn at_slot(&self, slot: u16, command: &Cmd) -> (Address, Result<Value, CallError>) {
         let (address, link) = self.link(slot);
         let reply = link.query(command).await;
-        match &reply {
+        match reply.as_ref().map_err(|error| &error.recovery) {
             Ok(_) => {
-                self.table().slots.entry(slot).or_insert(address);
+                let mut table = self.table();
+                table.slots.entry(slot).or_insert_with(|| address.clone());
             }
-            Err(error) => match &error.recovery {
-                Recovery::Moved(host, port) => {
-                    // A node that does not know its own host leaves it out: it is the one that was asked.
-                    let host = if host.is_empty() { &address.host } else { host };
-                    let node = self.node(host, *port);
-                    self.table().slots.insert(slot, node);
-                }
-                Recovery::Reconnect | Recovery::FindPrimary | Recovery::TryAgain => {
-                    // Another node knows where the slot is now.
-                    self.table().slots.remove(&slot);
-                }
-                _ => {}
-            },
+            Err(Recovery::Reconnect | Recovery::FindPrimary | Recovery::TryAgain) => {
+                // Another node knows where the slot is now.
+                self.table().slots.remove(&slot);
+            }
+            Err(_) => {}
         }
-        reply
-    }
-
-    fn node(&self, host: &str, port: u16) -> Address {
-        Address {
-            host: host.to_owned(),
-            port,
-            tls: self.seeds[0].tls,
-        }
+        (address, reply)
     }
 
     /// Returns the connection to the node of this slot, or to a seed if it is not known.
@@ -136,15 +128,16 @@ impl Nodes {
             self.seeds[table.turn % self.seeds.len()].clone()
         });
         drop(table);
-        (address.clone(), self.link_to(address))
+        let link = self.link_to(&address);
+        (address, link)
     }
 
-    fn link_to(&self, address: Address) -> Arc<Link> {
+    fn link_to(&self, address: &Address) -> Arc<Link> {
         let mut table = self.table();
         if table.links.len() >= MAX_NODES {
             table.links.clear();
         }
-        let link = table.links.entry(address);
+        let link = table.links.entry(address.clone());
         let link = link.or_insert_with_key(|address| {
             Link::new(
                 address.clone(),

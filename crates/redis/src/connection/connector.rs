@@ -17,7 +17,7 @@ use tokio::{
 use super::Tls;
 use crate::{
     RedisStoreErrorKind as Kind,
-    address::Address,
+    address::{Address, NO_TLS, parse_named},
     call_error::{CallError, Recovery},
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Connector {
     pub(crate) database: i64,
     pub(crate) tls: Tls,
     pub(crate) sentinels: Option<Sentinels>,
+    /// Whether other machines may be reached without TLS.
+    pub(crate) plain_text: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
 }
@@ -123,10 +125,17 @@ impl Connector {
             )
         };
         let (host, port) = answer.ok_or_else(unknown)?;
-        Ok((host, port.parse().map_err(|_| unknown())?))
+        let named = parse_named(&host, &port).filter(|(host, _)| !host.is_empty());
+        named.ok_or_else(|| {
+            CallError::connection(
+                Kind::Sentinel,
+                "the sentinel named an address of the primary that is not valid",
+            )
+        })
     }
 
-    /// Opens a connection. If the password is refused, it is read once more: it may have been rotated.
+    /// Opens a connection. Sentinels and nodes of a cluster name addresses too, so each one is checked here. If the
+    /// password is refused, it is read once more: it may have been rotated.
     async fn open(
         &self,
         address: &Address,
@@ -134,6 +143,12 @@ impl Connector {
         database: i64,
         config: AsyncConnectionConfig,
     ) -> Result<NewConnection, CallError> {
+        if !self.plain_text && address.is_exposed() {
+            return Err(CallError::connection(
+                Kind::TlsRequired,
+                format!("no connection to {address}, which is not this machine: {NO_TLS}"),
+            ));
+        }
         let Some(source) = &credentials.password else {
             let settings = settings(credentials, None, database);
             return self.open_with(address, settings, config).await;

@@ -7,6 +7,7 @@ mod cluster;
 mod encryption;
 mod faults;
 mod functions;
+mod redirections;
 #[path = "../../../../tests/shared/redis_server.rs"]
 mod redis_server;
 #[path = "../../../../tests/shared/redis_topology.rs"]
