@@ -9,6 +9,7 @@ use clap::{
 use clap_complete::Shell;
 use hallpass::{endpoint::SecurityProfile, profiles::AuthenticationMethod};
 
+mod effect;
 mod keygen;
 
 pub(crate) use keygen::{KeyAlgorithm, Keygen, PublicForm};
@@ -50,7 +51,7 @@ pub(crate) struct Common {
     /// Configuration file [default: $HALLPASS_CONFIG, or the user's `hallpass/config.toml`]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Do not read or write the token cache
+    /// Do not read or write the token cache (`token`, `exec`, `request`)
     #[arg(long, global = true)]
     pub(crate) no_cache: bool,
     /// Print a log and the causes of errors; repeat for more detail
@@ -177,9 +178,9 @@ pub(crate) struct Token {
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
-    /// Name of the environment variable, for `--format env`
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_VARIABLE)]
-    pub(crate) name: String,
+    /// Name of the environment variable, for `--format env` [default: ACCESS_TOKEN]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
     /// URL of the API request, for `--format dpop`
     #[arg(long, required_if_eq("format", "dpop"))]
     pub(crate) url: Option<String>,
@@ -197,7 +198,7 @@ pub(crate) struct Token {
 }
 
 /// The default name of the environment variable with the token.
-const DEFAULT_VARIABLE: &str = "ACCESS_TOKEN";
+pub(crate) const DEFAULT_VARIABLE: &str = "ACCESS_TOKEN";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {

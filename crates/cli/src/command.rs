@@ -20,6 +20,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
+    args.check_effects()?;
     let common = &args.common;
     match args.command {
         Command::Token(token) => token::run(common, &token)?,

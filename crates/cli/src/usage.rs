@@ -32,10 +32,14 @@ pub(crate) fn print_error(error: &Error) -> ExitCode {
         }
         _ => {}
     }
-    let failure = Failure::usage(message(error));
-    let remedy = suggestion(error).unwrap_or_else(|| "see `hallpass --help`".into());
-    failure.with_remedy(remedy).print(false);
+    failure(error).print(false);
     Exit::Usage.into()
+}
+
+/// Returns the failure for an error about the arguments.
+pub(crate) fn failure(error: &Error) -> Failure {
+    let remedy = suggestion(error).unwrap_or_else(|| "see `hallpass --help`".into());
+    Failure::usage(message(error)).with_remedy(remedy)
 }
 
 fn message(error: &Error) -> String {

@@ -4,13 +4,7 @@ use hallpass::{AccessToken, ProofRequest};
 use reqwest::{Method, Url};
 
 use super::request::parse_url;
-use crate::{
-    args::{Format, Token},
-    config::Settings,
-    explain,
-    failure::Failure,
-    http,
-};
+use crate::{args::Token, config::Settings, explain, failure::Failure, http};
 
 /// The longest nonce, which is sent with each request.
 const MAX_NONCE_BYTES: usize = 1_024;
@@ -23,13 +17,12 @@ pub(super) struct ProofTarget {
 }
 
 impl ProofTarget {
-    /// Parses the flags of `--format dpop`; `None` for another format.
+    /// Parses the flags of `--format dpop`, which requires `--url`; `None` for another format.
     pub(super) fn parse(args: &Token, settings: &Settings) -> Result<Option<Self>, Failure> {
-        let url = match (&args.url, args.format) {
-            (Some(url), Format::Dpop) => parse_url(url)?,
-            (Some(_), _) => return Err(Failure::usage("`--url` requires `--format dpop`")),
-            (None, _) => return Ok(None),
+        let Some(url) = &args.url else {
+            return Ok(None);
         };
+        let url = parse_url(url)?;
         if settings.dpop.is_none() {
             return Err(Failure::configuration(
                 "`--format dpop` requires tokens that are bound to a key",

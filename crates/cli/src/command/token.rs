@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{credential, proof::ProofTarget, time::rfc3339};
 use crate::{
-    args::{Common, Format, Token},
+    args::{Common, DEFAULT_VARIABLE, Format, Token},
     config::{self, Settings},
     failure::Failure,
     out,
@@ -15,9 +15,8 @@ use crate::{
 };
 
 pub(crate) fn run(common: &Common, args: &Token) -> Result<(), Failure> {
-    if args.format == Format::Env {
-        check_name(&args.name)?;
-    }
+    let name = args.name.as_deref().unwrap_or(DEFAULT_VARIABLE);
+    check_name(name)?;
     let version = match args.format {
         Format::ExecCredential => Some(credential::api_version()?),
         _ => None,
@@ -47,7 +46,7 @@ pub(crate) fn run(common: &Common, args: &Token) -> Result<(), Failure> {
         }
         (Format::Json, _) => out::json(&token_json(&token)),
         (Format::Header, _) => out::text(&authorization(&token)),
-        (Format::Env, _) => out::text(&variable_lines(&args.name, &token)),
+        (Format::Env, _) => out::text(&variable_lines(name, &token)),
         _ => out::text(&format!("{}\n", token.expose())),
     }
 }
