@@ -1,22 +1,43 @@
 //! Faults of the service on purpose, so that a check fails: `--fault`.
 
 use std::{
+    fs,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use hallpass::{AccessToken, TokenError, TokenRequest, TokenSource, async_trait};
+use hallpass::{
+    AccessToken, TokenError, TokenRequest, TokenSource, async_trait,
+    endpoint::{Assertion, AssertionSource as _, AuthenticationContext},
+    jwt::{AssertionSettings, SignedAssertion, SigningKey},
+};
 
-use crate::server::locked;
+use crate::server::{ISSUER, locked};
 
 /// The names of the faults.
-pub(crate) const FAULTS: [&str; 10] = [
-    "task", "memory", "file", "thread", "log", "exit", "requests", "expired", "audience",
+pub(crate) const FAULTS: [&str; 12] = [
+    "task",
+    "memory",
+    "file",
+    "file-until-shutdown",
+    "thread",
+    "log",
+    "assertion",
+    "exit",
+    "requests",
+    "expired",
+    "audience",
     "failures",
 ];
 
 /// The faults that only growth shows, and the minutes after which it exceeds its limit.
-const GROWTH: [(&str, u8); 3] = [("memory", 2), ("file", 1), ("thread", 1)];
+const GROWTH: [(&str, u8); 4] = [
+    ("memory", 2),
+    ("file", 1),
+    ("file-until-shutdown", 2),
+    ("thread", 1),
+];
 
 /// Returns the minutes that a run with this fault needs, if this is a shorter one.
 pub(crate) fn minutes(fault: &str, span: Duration) -> Option<u8> {
@@ -34,6 +55,16 @@ pub(crate) fn broken(source: Arc<dyn TokenSource>, fault: &str) -> Arc<dyn Token
         _ => return source,
     };
     Arc::new(Broken { source, fault })
+}
+
+/// Returns an assertion like those of the client `key`, which has its key beside this configuration.
+pub(crate) async fn assertion(config: &str) -> Assertion {
+    let jwk = fs::read_to_string(Path::new(config).with_file_name("key")).unwrap();
+    let settings = AssertionSettings::new(ISSUER).unwrap();
+    let source = SignedAssertion::new(settings, SigningKey::from_jwk(&jwk).unwrap());
+    let context = AuthenticationContext::new("key", ISSUER);
+    let request = TokenRequest::new();
+    source.assertion(&context, &request).await.unwrap()
 }
 
 enum Fault {

@@ -6,8 +6,9 @@ use crate::{
     AUDIENCES, CLIENTS,
     director::{LANES, Mark},
     ledger::{Ledger, Micros, SECOND, Statement},
+    lives,
     remains::{self, End, Growth},
-    samples::{RESOURCES, SHORTEST, Sample, growth},
+    samples::{RESOURCES, Resource, SHORTEST, Sample, growth},
     scan::{CHANNELS, Scanner},
 };
 
@@ -79,6 +80,7 @@ impl Run {
             calls > 0 && ok * 5 >= calls * 4,
         ));
         checks.extend((0..RESOURCES.len()).map(|nth| self.growth(nth)));
+        checks.extend((0..RESOURCES.len()).map(|nth| self.growth_in_life(nth)));
         checks.push(self.remains());
         let left: Vec<String> = self.ends.iter().map(|end| end.tasks.to_string()).collect();
         checks.push(Check::new(
@@ -115,14 +117,42 @@ impl Run {
                 format!("{} and {} {unit}", growth.before, growth.after),
                 growth.after <= growth.before + allowance,
             ),
-            // A long run without measurements is a fault of the run itself.
-            None => (
-                "not measured: the run is shorter than a minute, or this system has no /proc"
-                    .into(),
-                self.end - self.start < 2 * SHORTEST || !Path::new("/proc/self/status").exists(),
-            ),
+            None => self.unmeasured("the run is shorter than a minute"),
         };
         Check::new(statement.trim_end(), seen, passed)
+    }
+
+    fn growth_in_life(&self, nth: usize) -> Check {
+        let Resource {
+            name,
+            unit,
+            in_life: allowance,
+            ..
+        } = RESOURCES[nth];
+        let statement = format!(
+            "{name}: within a life of the service, the level at the end exceeds that after the start by at most {allowance} {unit}"
+        );
+        let measurements = self.samples.iter();
+        let measurements = measurements.map(|sample| (sample.life, sample.resources[nth]));
+        let (seen, passed) = match lives::Growth::largest(&measurements.collect::<Vec<_>>()) {
+            Some(growth) => (
+                format!(
+                    "{} and {} {unit} in a life of {} s",
+                    growth.before, growth.after, growth.seconds
+                ),
+                growth.is_allowed(allowance),
+            ),
+            None => self.unmeasured("no life of the service is long enough"),
+        };
+        Check::new(statement.trim_end(), seen, passed)
+    }
+
+    /// Returns what is seen, and true if the run is short: a long one without measurements has a fault itself.
+    fn unmeasured(&self, why: &str) -> (String, bool) {
+        (
+            format!("not measured: {why}, or this system has no /proc"),
+            self.end - self.start < 2 * SHORTEST || !Path::new("/proc/self/status").exists(),
+        )
     }
 
     /// Checks that each call releases its memory.
@@ -173,7 +203,11 @@ fn broken(statement: Statement, ledger: &Ledger) -> Check {
 
 fn leaks(scanner: &Scanner) -> Check {
     let found = scanner.found();
-    let mut seen = format!("{} in {} MB", found.len(), scanner.megabytes());
+    let (megabytes, assertions) = (scanner.megabytes(), scanner.assertions());
+    let mut seen = format!(
+        "{} in {megabytes} MB, after {assertions} signed assertions",
+        found.len()
+    );
     for (one, times) in &found {
         let _ = write!(seen, "; {one} ({times} times)");
     }

@@ -7,12 +7,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod assertions;
 mod broken;
 mod checks;
 mod director;
 #[path = "../shared/fault_proxy.rs"]
 mod fault_proxy;
 mod ledger;
+mod lives;
 #[allow(dead_code)]
 #[path = "../shared/redis_server.rs"]
 mod redis_server;
@@ -32,7 +34,10 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
     process::{Child, Command, ExitCode, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -146,7 +151,7 @@ async fn run(arguments: Arguments) -> ExitCode {
     let with_redis = redis.is_some();
     let scanner = Arc::<Scanner>::default();
     let setup = Setup::new(scanner.clone());
-    let world = World::new(arguments.seed, setup.acceptor());
+    let world = World::new(arguments.seed, setup.acceptor(), scanner.clone());
     let ports = world.serve().await.unwrap();
     setup.configure(&world, ports.issuer, redis.as_ref());
     let mut service = Service::start(&arguments, &setup, ports, redis.is_none(), &world, &scanner);
@@ -204,6 +209,8 @@ async fn run(arguments: Arguments) -> ExitCode {
 #[derive(Default)]
 struct Log {
     samples: Mutex<Vec<Sample>>,
+    /// The number of starts of the service.
+    starts: AtomicU64,
     /// The remains of each shutdown.
     ends: Mutex<Vec<End>>,
 }
@@ -308,23 +315,32 @@ impl Log {
     fn read(&self, line: &str, pid: u32, world: &World) {
         let report: Value = serde_json::from_str(line).unwrap_or_default();
         let number = |name: &str| report[name].as_u64();
+        let figure = |name| number(name).unwrap_or(0);
         let text = |name: &str| report[name].as_str().unwrap_or_default().to_owned();
         if let Some(at) = number("second") {
-            let [memory, threads, descriptors] = samples::of_process(pid);
+            let [memory, threads, sockets, files] = samples::of_process(pid);
             let total = world.ledger().total("token requests");
             let outcomes = serde_json::from_value(report["outcomes"].clone());
             let latency = |nth: usize| report["latencies"][nth].as_u64();
             locked(&self.samples).push(Sample {
                 at,
+                life: self.starts.load(Ordering::Relaxed),
                 outcomes: outcomes.unwrap_or_default(),
                 latencies: [0, 1, 2].map(latency),
                 token_requests: total,
-                resources: [memory, number("tasks").unwrap_or(0), threads, descriptors],
+                resources: [
+                    memory,
+                    figure("allocated") / 1_024,
+                    figure("tasks"),
+                    threads,
+                    sockets,
+                    files,
+                ],
             });
         } else if number("started").is_some() {
+            self.starts.fetch_add(1, Ordering::Relaxed);
             world.ledger().start();
         } else if number("ended").is_some() {
-            let figure = |name| number(name).unwrap_or(0);
             locked(&self.ends).push(End {
                 tasks: figure("tasks"),
                 at: figure("ended"),

@@ -211,7 +211,7 @@ impl<'a> Picture<'a> {
 
     fn draw(mut self) -> String {
         let lanes_end = self.top + LANE * LANES.len() as f64;
-        let height = lanes_end + 7.0 * (PANEL + GAP) + GAP + 24.0;
+        let height = lanes_end + (3 + RESOURCES.len()) as f64 * (PANEL + GAP) + GAP + 24.0;
         self.faults(lanes_end, height - 24.0);
         for lane in LANES {
             self.lane(lane);
@@ -396,7 +396,8 @@ fn panels(samples: &[Sample]) -> Vec<(&'static str, Vec<Line>)> {
     for (nth, resource) in RESOURCES.iter().enumerate() {
         // Memory is shown in MiB.
         let (title, unit) = match nth {
-            0 => ("memory in MiB", 1_024.0),
+            0 => ("resident MiB", 1_024.0),
+            1 => ("allocated MiB", 1_024.0),
             _ => (resource.name, 1.0),
         };
         let value = move |_: usize, sample: &Sample| Some(sample.resources[nth] as f64 / unit);

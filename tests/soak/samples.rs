@@ -8,11 +8,13 @@ use crate::ledger::{Micros, SECOND};
 #[derive(Clone, Default)]
 pub(crate) struct Sample {
     pub(crate) at: Micros,
+    /// The number of the service's start.
+    pub(crate) life: u64,
     pub(crate) outcomes: BTreeMap<String, u64>,
     /// The 50th, 95th and 99th percentile, in microseconds.
     pub(crate) latencies: [Option<u64>; 3],
     pub(crate) token_requests: u64,
-    pub(crate) resources: [u64; 4],
+    pub(crate) resources: [u64; RESOURCES.len()],
 }
 
 impl Sample {
@@ -28,30 +30,48 @@ pub(crate) struct Resource {
     pub(crate) unit: &'static str,
     /// The growth of the median that is allowed.
     pub(crate) allowance: u64,
+    /// The growth within a life of the service that is allowed: at least twice that of runs without a fault.
+    pub(crate) in_life: u64,
 }
 
 /// The resources, in the order of `Sample::resources`.
-pub(crate) const RESOURCES: [Resource; 4] = [
+pub(crate) const RESOURCES: [Resource; 6] = [
     Resource {
         name: "resident memory",
         unit: "KiB",
         allowance: 4_096,
+        in_life: 4_096,
+    },
+    Resource {
+        name: "allocated memory",
+        unit: "KiB",
+        allowance: 512,
+        in_life: 768,
     },
     Resource {
         name: "tokio tasks",
         unit: "",
         // Calls in progress are tasks, and their number depends on the load of the machine.
         allowance: 20,
+        in_life: 15,
     },
     Resource {
         name: "threads",
         unit: "",
         allowance: 3,
+        in_life: 3,
     },
     Resource {
-        name: "file descriptors",
+        name: "sockets",
         unit: "",
         allowance: 5,
+        in_life: 10,
+    },
+    Resource {
+        name: "other file descriptors",
+        unit: "",
+        allowance: 2,
+        in_life: 2,
     },
 ];
 
@@ -86,8 +106,8 @@ pub(crate) fn growth(samples: &[Sample], resource: usize) -> Option<Growth> {
     (growth.after > 0).then_some(growth)
 }
 
-/// Returns resident memory in KiB, threads and file descriptors of a process.
-pub(crate) fn of_process(pid: u32) -> [u64; 3] {
+/// Returns resident memory in KiB, threads, sockets and other file descriptors of a process.
+pub(crate) fn of_process(pid: u32) -> [u64; 4] {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let number = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -95,6 +115,15 @@ pub(crate) fn of_process(pid: u32) -> [u64; 3] {
             .unwrap_or(0)
     };
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
-    let descriptors = descriptors.map_or(0, Iterator::count);
-    [number("VmRSS:"), number("Threads:"), descriptors as u64]
+    let descriptors = descriptors.into_iter().flatten().flatten();
+    let [mut sockets, mut others] = [0; 2];
+    for descriptor in descriptors {
+        let target = fs::read_link(descriptor.path()).unwrap_or_default();
+        if target.to_string_lossy().starts_with("socket:") {
+            sockets += 1;
+        } else {
+            others += 1;
+        }
+    }
+    [number("VmRSS:"), number("Threads:"), sockets, others]
 }

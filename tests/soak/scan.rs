@@ -9,15 +9,16 @@ use std::{
 
 use hallpass_testkit::leak;
 
-use crate::{MARKER, PLANTED, server::locked};
+use crate::{MARKER, PLANTED, assertions::Assertions, server::locked};
 
 /// The secrets, and where they were found.
 ///
-/// All secrets that this program chooses contain a marker, which is searched for in every encoding. The others are
-/// searched for as they are.
+/// All secrets that this program chooses contain a marker, which is searched for in every encoding. The others, and
+/// signed assertions, are searched for as they are.
 #[derive(Default)]
 pub(crate) struct Scanner {
     others: Mutex<Vec<String>>,
+    assertions: Mutex<Assertions>,
     found: Mutex<BTreeMap<String, u64>>,
     scanned: Mutex<u64>,
     /// The channels in which the planted text was found.
@@ -40,15 +41,20 @@ pub(crate) const CHANNELS: [&str; 5] = [
 
 /// Text that is searched at once, and the end of it that is searched again with the next text.
 const CHUNK: usize = 256 * 1_024;
-const OVERLAP: usize = 512;
+const OVERLAP: usize = 1_024;
 
 impl Scanner {
     pub(crate) fn add(&self, secret: &str) {
         locked(&self.others).push(secret.to_owned());
     }
 
+    /// Adds an assertion that the server received.
+    pub(crate) fn receive(&self, assertion: &str) {
+        locked(&self.assertions).receive(assertion);
+    }
+
     /// Searches a text of this channel.
-    pub(crate) fn scan(&self, channel: &str, text: &str) {
+    pub(crate) fn scan(&self, channel: &'static str, text: &str) {
         *locked(&self.scanned) += text.len() as u64;
         let mut seen = Vec::new();
         if let Some(spelling) = leak::find(text, MARKER) {
@@ -61,6 +67,9 @@ impl Scanner {
         if others.iter().any(|secret| text.contains(secret.as_str())) {
             seen.push(format!("{channel}: a key or a password"));
         }
+        if locked(&self.assertions).search(channel, text) {
+            seen.push(format!("{channel}: a signed JWT"));
+        }
         for seen in seen {
             *locked(&self.found).entry(seen).or_default() += 1;
         }
@@ -70,7 +79,7 @@ impl Scanner {
     }
 
     /// Reads to the end, searches what it reads, and writes it to a file.
-    pub(crate) fn drain(&self, channel: &str, mut from: impl Read, mut to: Option<File>) {
+    pub(crate) fn drain(&self, channel: &'static str, mut from: impl Read, mut to: Option<File>) {
         let mut buffer = vec![0; CHUNK];
         let mut length = 0;
         loop {
@@ -93,7 +102,16 @@ impl Scanner {
 
     /// Returns the secrets that were found, and how often.
     pub(crate) fn found(&self) -> BTreeMap<String, u64> {
-        locked(&self.found).clone()
+        let mut found = locked(&self.found).clone();
+        for (channel, times) in locked(&self.assertions).signatures() {
+            found.insert(format!("{channel}: the signature of an assertion"), times);
+        }
+        found
+    }
+
+    /// Returns the number of assertions that the server received.
+    pub(crate) fn assertions(&self) -> usize {
+        locked(&self.assertions).received()
     }
 
     pub(crate) fn megabytes(&self) -> u64 {

@@ -35,6 +35,7 @@ use crate::{
     MARKER,
     fault_proxy::{Fault, forward},
     ledger::{Key, Ledger, Micros, Verdict, now},
+    scan::Scanner,
 };
 
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
@@ -73,6 +74,7 @@ pub(crate) struct World {
     pub(crate) refuses: watch::Sender<bool>,
     pub(crate) tls: RwLock<TlsAcceptor>,
     random: Mutex<fastrand::Rng>,
+    scanner: Arc<Scanner>,
 }
 
 /// Locks a mutex; its data are plain values, which a panic elsewhere leaves whole.
@@ -90,7 +92,7 @@ pub(crate) struct Ports {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, tls: TlsAcceptor) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, tls: TlsAcceptor, scanner: Arc<Scanner>) -> Arc<Self> {
         Arc::new(Self {
             ledger: Mutex::default(),
             clients: Mutex::default(),
@@ -100,6 +102,7 @@ impl World {
             refuses: watch::channel(false).0,
             tls: RwLock::new(tls),
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
+            scanner,
         })
     }
 
@@ -177,6 +180,7 @@ impl World {
     ) -> Option<String> {
         let clients = locked(&self.clients);
         if let Some(assertion) = form.get("client_assertion") {
+            self.scanner.receive(assertion);
             return self.verify(assertion, &clients);
         }
         let basic = headers.get(AUTHORIZATION).and_then(|header| {

@@ -3,7 +3,9 @@
 
 use std::{
     collections::BTreeMap,
-    env, io,
+    env,
+    fs::File,
+    io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -35,7 +37,7 @@ use tower::Layer as _;
 
 use crate::{
     ALLOCATOR, AUDIENCES, CLIENTS, PLANTED,
-    broken::broken,
+    broken::{assertion, broken},
     ledger::{Micros, now},
     server::{GRPC_METHOD, locked},
 };
@@ -52,6 +54,8 @@ pub(crate) const BREAK: &str = "HALLPASS_SOAK_FAULT";
 
 /// The bytes that each call leaks with the fault `memory`.
 const LEAK: usize = 64;
+/// The time after which an idle connection to the API closes.
+const IDLE: Duration = Duration::from_secs(5);
 /// The longest time that tasks of a service need to end after its shutdown.
 const END: Duration = Duration::from_secs(5);
 
@@ -149,7 +153,7 @@ impl Process {
                 _ = seconds.tick() => {
                     println!("{}", self.second.take(Handle::current().metrics().num_alive_tasks()));
                     eprintln!("metrics: {:?}", self.metrics.snapshot().into_vec());
-                    self.break_something(&service);
+                    self.break_something(&service).await;
                 }
                 command = commands.recv() => match command.as_deref() {
                     Some("restart") => break End::Restart,
@@ -168,10 +172,11 @@ impl Process {
     }
 
     /// Has the fault that `--fault` names.
-    fn break_something(&self, service: &Service) {
+    async fn break_something(&self, service: &Service) {
         match self.broken.as_str() {
             "task" => drop(tokio::spawn(std::future::pending::<()>())),
-            "file" => std::mem::forget(std::fs::File::open("/dev/null")),
+            "file" => std::mem::forget(File::open("/dev/null")),
+            "file-until-shutdown" => locked(&service.files).extend(File::open("/dev/null")),
             "thread" => drop(thread::spawn(thread::park)),
             "exit" if self.second.serial.load(Ordering::Relaxed) > 100 => std::process::exit(1),
             "log" => {
@@ -183,6 +188,10 @@ impl Process {
                     "the token is {:?}",
                     token.map(|token| token.expose().to_owned())
                 );
+            }
+            "assertion" => {
+                let assertion = assertion(&self.config).await;
+                tracing::info!("the assertion is {}", assertion.expose());
             }
             "requests" => {
                 let source = service.clients[0].1.source().clone();
@@ -246,6 +255,7 @@ impl Second {
             "outcomes": outcomes,
             "latencies": latencies,
             "tasks": tasks,
+            "allocated": allocated(),
         })
     }
 }
@@ -266,6 +276,8 @@ struct Service {
     second: Arc<Second>,
     /// Each call leaks a little, on purpose.
     leaks: bool,
+    /// Files that remain open until its shutdown, on purpose.
+    files: Mutex<Vec<File>>,
 }
 
 enum CallError {
@@ -306,13 +318,18 @@ impl Service {
             let layer = TokenLayer::new(authorizer.clone()).connected_to(grpc.parse().unwrap());
             (*name, authorizer, layer.grpc().layer(channel.clone()))
         };
+        // Connections of a burst of calls close before the end of a life.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .pool_idle_timeout(IDLE);
         Self {
             clients: CLIENTS.iter().map(client).collect(),
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: http.build().unwrap(),
             tenants,
             api,
             second: process.second.clone(),
             leaks: process.broken == "memory",
+            files: Mutex::default(),
         }
     }
 

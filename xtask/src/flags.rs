@@ -241,8 +241,8 @@ mod commands {
                 optional --seed seed: u64
                 /// Calls a second; 40 by default.
                 optional --rate rate: Rate
-                /// Makes the service faulty, which a check must report: task, memory, file, thread, log, exit, requests,
-                /// expired, audience or failures.
+                /// Makes the service faulty, which a check must report: task, memory, file, file-until-shutdown, thread,
+                /// log, assertion, exit, requests, expired, audience or failures.
                 optional --fault fault: String
                 /// Runs the cache alone, with a source and a store in memory. Excludes `--seed`, `--rate` and `--fault`.
                 optional --cache
