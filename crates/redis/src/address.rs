@@ -56,6 +56,11 @@ pub(crate) fn parse_named(host: &str, port: &str) -> Option<(String, u16)> {
     (is_host && is_port).then(|| (host.to_owned(), port))
 }
 
+/// Parses the address of a primary that a sentinel named.
+pub(crate) fn parse_primary(host: &str, port: &str) -> Option<(String, u16)> {
+    parse_named(host, port).filter(|(host, _)| !host.is_empty())
+}
+
 /// The maximum length of a name in DNS.
 const MAX_HOST_BYTES: usize = 253;
 
@@ -191,6 +196,7 @@ mod tests {
         for port in ["", "+7000", "-1", "65536", "x", " 1"] {
             assert_eq!(parse_named("10.0.0.1", port), None, "{port:?}");
         }
+        assert_eq!(parse_primary("", "7000"), None);
     }
 
     #[test]

@@ -1,9 +1,72 @@
 //! For this repository's fuzz targets, without stability guarantees.
 
+use redis::{RedisError, Value};
+
 use crate::{
+    RedisTokenStore,
+    address::{self, Address},
+    call_error::{CallError, Recovery},
     envelope::{self, EntryDefect},
     store::{digits, split_fence},
 };
+
+/// The address of a server.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Server {
+    /// A name or an IP address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Whether TLS protects the connection.
+    pub tls: bool,
+    /// Whether a connection is refused unless plain text is allowed.
+    pub is_exposed: bool,
+}
+
+impl From<&Address> for Server {
+    fn from(address: &Address) -> Self {
+        Self {
+            host: address.host.clone(),
+            port: address.port,
+            tls: address.tls,
+            is_exposed: address.is_exposed(),
+        }
+    }
+}
+
+/// Returns the servers that the store's settings name.
+pub fn servers(store: &RedisTokenStore) -> Vec<Server> {
+    store.nodes().seeds().iter().map(Server::from).collect()
+}
+
+/// Returns the server that a redirection names, without TLS. The code is `MOVED` or `ASK`; `asked` is the host of the
+/// node that sent it, and `node` its text after the slot.
+pub fn redirection(code: &str, asked: &str, node: &str) -> Option<Server> {
+    let reply = redis::parse_redis_value(format!("-{code} 1 {node}\r\n").as_bytes());
+    let Ok(Value::ServerError(error)) = reply else {
+        return None;
+    };
+    match CallError::from(RedisError::from(error)).recovery {
+        Recovery::Moved(host, port) | Recovery::Ask(host, port) => {
+            Some(Server::from(&plain(asked, 0).named(&host, port)))
+        }
+        _ => None,
+    }
+}
+
+/// Returns the primary that a sentinel names, without TLS.
+pub fn primary(host: &str, port: &str) -> Option<Server> {
+    let (host, port) = address::parse_primary(host, port)?;
+    Some(Server::from(&plain(&host, port)))
+}
+
+fn plain(host: &str, port: u16) -> Address {
+    Address {
+        host: host.to_owned(),
+        port,
+        tls: false,
+    }
+}
 
 /// The protection of entries: with keys, or in clear.
 pub struct Entries(Option<envelope::Keys>);

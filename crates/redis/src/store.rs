@@ -66,6 +66,11 @@ impl RedisTokenStore {
         Self(Arc::new(inner))
     }
 
+    #[cfg(feature = "internals")]
+    pub(crate) fn nodes(&self) -> &Nodes {
+        &self.0.nodes
+    }
+
     /// Returns the number of entries that were ignored since this store was built because they could not be decrypted:
     /// encrypted with an unknown key, altered, copied from another key's name, or not encrypted.
     pub fn ignored_entries(&self) -> u64 {

@@ -61,6 +61,11 @@ impl Nodes {
         }
     }
 
+    #[cfg(feature = "internals")]
+    pub(crate) fn seeds(&self) -> &[Address] {
+        &self.seeds
+    }
+
     /// Returns the reply to a command about a key of this slot.
     pub(crate) async fn query(&self, slot: u16, command: &Cmd) -> Result<Value, CallError> {
         if !self.is_cluster {

@@ -17,7 +17,7 @@ use tokio::{
 use super::Tls;
 use crate::{
     RedisStoreErrorKind as Kind,
-    address::{Address, NO_TLS, parse_named},
+    address::{Address, NO_TLS, parse_primary},
     call_error::{CallError, Recovery},
 };
 
@@ -125,8 +125,7 @@ impl Connector {
             )
         };
         let (host, port) = answer.ok_or_else(unknown)?;
-        let named = parse_named(&host, &port).filter(|(host, _)| !host.is_empty());
-        named.ok_or_else(|| {
+        parse_primary(&host, &port).ok_or_else(|| {
             CallError::connection(
                 Kind::Sentinel,
                 "the sentinel named an address of the primary that is not valid",
