@@ -1,5 +1,7 @@
 //! Wall clocks that jump: what a request dates by them, and what a response is measured by.
 
+mod reads;
+
 use std::{
     sync::{Arc, LazyLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -10,7 +12,8 @@ use hallpass::{
     Clock as _, ErrorKind, TokenError, TokenRequest, TokenSource as _,
     cache::CachedTokenSource,
     endpoint::{
-        ClientAuthentication, ClientCredentials, ClientSecretPost, HttpTransport, MutualTls, Retry,
+        ClientAuthentication, ClientCredentials, ClientSecretPost, Endpoint, HttpTransport,
+        MutualTls, Retry, TokenManagement,
     },
     jwt::{AssertionSettings, Dpop, PrivateKeyJwt, SpiffeJwt, WorkloadIdentity},
 };
@@ -295,6 +298,36 @@ async fn a_wait_until_a_date_is_bounded_at_any_time() {
             clock.advance(Duration::from_secs(1));
             ask().await;
             assert_eq!(server.request_count(), 2, "{case}");
+        }
+    }
+}
+
+// covers: F-63
+#[tokio::test]
+async fn a_shutdown_revokes_tokens_by_their_life_at_any_wall_clock() {
+    const LIFE: Duration = Duration::from_secs(HOUR);
+    const STEP: Duration = Duration::from_millis(1);
+    let server = RawServer::always(granted("Bearer")).await;
+    let clock = ManualClock::new();
+    let authentication = || ClientSecretPost::new(secret("s3cr3t"));
+    let url = server.url("/");
+    let endpoint = Endpoint::new(&url).with_revocation_endpoint(&url);
+    let tokens = TokenManagement::builder(endpoint, ID, authentication())
+        .danger_allow_http_on_loopback()
+        .transport(TRANSPORT.clone());
+    let tokens = Arc::new(tokens.build().unwrap());
+    let source = source(&url, authentication(), &clock).build().unwrap();
+    let source = tokens.revoke_on_shutdown(source).clock(clock.clone());
+    for (wall, _) in times() {
+        for (age, revoked) in [(LIFE.saturating_sub(STEP), 1), (LIFE, 0)] {
+            source.token(&TokenRequest::default()).await.unwrap();
+            clock.advance(age);
+            clock.set_wall(wall);
+            assert_eq!(
+                source.shutdown().await.revoked(),
+                revoked,
+                "{wall:?} {age:?}"
+            );
         }
     }
 }

@@ -27,43 +27,43 @@ use crate::{
 };
 
 const TOKEN: &str = "t0k3n-CANARY";
-const MEDIA_TYPE: &str = "application/token-introspection+jwt";
+pub(crate) const MEDIA_TYPE: &str = "application/token-introspection+jwt";
 
 /// A server that signs, and publishes its keys.
-struct Signing {
+pub(crate) struct Signing {
     server: MockServer,
     /// The published JWK set; a status other than 200 for a text that is a number.
     published: Arc<Mutex<String>>,
     response: Arc<Mutex<ResponseTemplate>>,
     accepted: Arc<AtomicUsize>,
-    clock: ManualClock,
+    pub(crate) clock: ManualClock,
 }
 
-fn key(id: &str) -> SigningKey {
+pub(crate) fn key(id: &str) -> SigningKey {
     SigningKey::generate(Algorithm::Es256)
         .unwrap()
         .0
         .with_key_id(id)
 }
 
-fn set(keys: &[&SigningKey]) -> String {
+pub(crate) fn set(keys: &[&SigningKey]) -> String {
     let keys: Vec<_> = keys.iter().map(|key| key.public_jwk()).collect();
     format!(r#"{{"keys":[{}]}}"#, keys.join(","))
 }
 
-async fn jwt(key: &SigningKey, header: Value, claims: &Value) -> String {
+pub(crate) async fn jwt(key: &SigningKey, header: Value, claims: &Value) -> String {
     let part = |json: &Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
     let message = format!("{}.{}", part(&header), part(claims));
     let signature = key.sign(message.as_bytes()).await.unwrap();
     format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn header(key: &SigningKey) -> Value {
+pub(crate) fn header(key: &SigningKey) -> Value {
     json!({ "alg": "ES256", "typ": "token-introspection+jwt", "kid": key.key_id() })
 }
 
 impl Signing {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let server = MockServer::start().await;
         let uri = server.uri();
         let mut metadata = document(&uri);
@@ -107,7 +107,7 @@ impl Signing {
         }
     }
 
-    fn publish(&self, keys: &str) {
+    pub(crate) fn publish(&self, keys: &str) {
         keys.clone_into(&mut self.published.lock().unwrap());
     }
 
@@ -121,10 +121,11 @@ impl Signing {
         })
     }
 
+    /// Returns the seconds since 1970 by the wall clock, or zero before.
     fn clock_seconds(&self) -> u64 {
         use hallpass::Clock as _;
         let since = self.clock.wall().duration_since(UNIX_EPOCH);
-        since.unwrap().as_secs()
+        since.unwrap_or_default().as_secs()
     }
 
     fn answer(&self, jwt: &str, media_type: &str) {
@@ -132,12 +133,12 @@ impl Signing {
         *self.response.lock().unwrap() = template;
     }
 
-    async fn sign(&self, key: &SigningKey) {
+    pub(crate) async fn sign(&self, key: &SigningKey) {
         let jwt = jwt(key, header(key), &self.claims()).await;
         self.answer(&jwt, MEDIA_TYPE);
     }
 
-    fn client(&self) -> TokenManagement {
+    pub(crate) fn client(&self) -> TokenManagement {
         let login = discover(&self.server.uri())
             .clock(self.clock.clone())
             .build();
@@ -151,12 +152,12 @@ impl Signing {
             .unwrap()
     }
 
-    async fn key_reads(&self) -> usize {
+    pub(crate) async fn key_reads(&self) -> usize {
         count(&self.server, "/jwks").await
     }
 }
 
-async fn introspect(tokens: &TokenManagement) -> Result<Introspection, TokenError> {
+pub(crate) async fn introspect(tokens: &TokenManagement) -> Result<Introspection, TokenError> {
     tokens.introspect(&static_token(TOKEN)).await
 }
 
@@ -285,6 +286,29 @@ async fn keys_are_read_again_for_an_unknown_key_once_a_minute() {
     signing.sign(&three).await;
     introspect(&tokens).await.unwrap();
     assert_eq!(signing.key_reads().await, 3);
+}
+
+/// The keys of a server that has rotated them cannot be read at first: that does not count as the read of this minute.
+#[tokio::test]
+async fn keys_that_cannot_be_read_are_read_again_for_an_unknown_key() {
+    let signing = Signing::start().await;
+    let [one, two] = ["one", "two"].map(key);
+    signing.publish(&set(&[&one]));
+    signing.sign(&one).await;
+    let tokens = signing.client();
+    introspect(&tokens).await.unwrap();
+    signing.sign(&two).await;
+    signing.publish("503");
+    for (passed, reads) in [(0, 2), (4_999, 2), (1, 3), (4_999, 3)] {
+        signing.clock.advance(Duration::from_millis(passed));
+        let error = introspect(&tokens).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(signing.key_reads().await, reads, "{passed}");
+    }
+    signing.publish(&set(&[&two]));
+    signing.clock.advance(Duration::from_millis(1));
+    introspect(&tokens).await.unwrap();
+    assert_eq!(signing.key_reads().await, 4);
 }
 
 #[tokio::test]
