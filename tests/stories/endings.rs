@@ -3,6 +3,7 @@
 
 mod more;
 mod processes;
+mod rotations;
 mod server;
 
 use std::{
@@ -78,6 +79,20 @@ impl Story {
         next.map(move |next| format!("{first}{next}"))
     }
 
+    /// Returns all requests if the last one of the interrupted call was in a buffer of the system, and arrives among
+    /// those of the next call: before the one that it changes, or after it.
+    fn late(&self) -> impl Iterator<Item = String> {
+        let first = self.next[0][0];
+        (1..=first.len()).flat_map(move |sent| {
+            let (before, last) = first[..sent].split_at(sent - 1);
+            let next = [*self.next[sent - 1].last().unwrap(), self.next[sent][0]];
+            next.into_iter().flat_map(move |next| {
+                let places = (1..=next.len()).map(move |at| next.split_at(at));
+                places.map(move |(earlier, later)| format!("{before}{earlier}{last}{later}"))
+            })
+        })
+    }
+
     /// Returns all requests if the connection was lost after one of them: by a panic of the server, after which the call
     /// itself repeats the request.
     fn repeated(&self) -> impl Iterator<Item = String> {
@@ -114,7 +129,10 @@ fn run(story: &Story) -> usize {
             let mut expected: Vec<_> = match known {
                 _ if !breakpoint.is_reached() => vec![story.usual()],
                 Some(arrived) => story.after(arrived).take(1).collect(),
-                None => all.flat_map(|arrived| story.after(arrived)).collect(),
+                None => {
+                    let after = all.flat_map(|arrived| story.after(arrived));
+                    after.chain(story.late()).collect()
+                }
             };
             if end == End::Panic {
                 expected.extend(story.repeated());

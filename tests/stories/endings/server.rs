@@ -19,7 +19,7 @@ pub(super) struct Received {
     pub(super) body: String,
 }
 
-/// A response: status, further headers as text, and a body in JSON.
+/// A response: status, further headers as text, and a body; in JSON, unless there is a header `content-type`.
 pub(super) type Response = (u16, String, String);
 
 type Answer = dyn Fn(&Received, usize) -> Response + Send + Sync;
@@ -109,8 +109,13 @@ async fn serve(mut stream: TcpStream, state: &State) -> io::Result<()> {
         point().await;
         let (status, headers, body) = (state.answer)(&received, before);
         let length = body.len();
+        let kind = if headers.contains("content-type: ") {
+            ""
+        } else {
+            "content-type: application/json\r\n"
+        };
         let response = format!(
-            "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+            "HTTP/1.1 {status} Status\r\n{kind}content-length: {length}\r\n{headers}\r\n{body}"
         );
         let (first, rest) = response.split_at(response.len() - length / 2);
         stream.write_all(first.as_bytes()).await?;
