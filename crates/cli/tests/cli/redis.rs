@@ -225,6 +225,16 @@ async fn sentinels_name_the_redis_of_the_command() {
     let other = format!("sentinel = \"other\"\n{user}");
     let remedy = (5, "`redis.sentinel`");
     assert_remedy(&server, &redis, (&url, &other), remedy);
+    // Its primary is on another machine.
+    let monitored = std::process::Command::new("redis-cli")
+        .args(["-p", &sentinel.port.to_string()])
+        .args(["SENTINEL", "MONITOR", "elsewhere", "192.0.2.1", "6379", "1"])
+        .env("REDISCLI_AUTH", SENTINEL_PASSWORD)
+        .status();
+    assert!(monitored.unwrap().success());
+    let elsewhere = format!("sentinel = \"elsewhere\"\n{user}");
+    let remedy = (3, "`redis.danger_allow_plain_text`");
+    assert_remedy(&server, &redis, (&url, &elsewhere), remedy);
 }
 
 #[tokio::test(flavor = "multi_thread")]
