@@ -137,8 +137,8 @@ impl Run {
         let (seen, passed) = match lives::Growth::largest(&measurements.collect::<Vec<_>>()) {
             Some(growth) => (
                 format!(
-                    "{} and {} {unit} in a life of {} s",
-                    growth.before, growth.after, growth.seconds
+                    "in a life of {} s: {} and {} {unit}",
+                    growth.seconds, growth.before, growth.after
                 ),
                 growth.is_allowed(allowance),
             ),
