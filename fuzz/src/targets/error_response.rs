@@ -1,10 +1,13 @@
 //! Responses with any status, headers and body: the kind follows from the status, and no error shows the client's
-//! secret, controls a terminal or fills a log.
+//! secret, controls a terminal or fills a log. Also as the response of a service that a credential depends on: its JSON is
+//! the one that `serde_json` finds, and a compressed response is refused.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use hallpass_core::{ErrorKind, TokenRequest, TokenSource as _};
-use hallpass_endpoint::{ClientCredentials, Retry, TokenManagement};
-use hallpass_testkit::ManualClock;
+use hallpass_core::{ErrorKind, TokenRequest, TokenSource as _, authorize::Authorizer};
+use hallpass_endpoint::{ClientCredentials, Retry, ServiceClient, TokenManagement};
+use hallpass_testkit::{ManualClock, StaticSource};
+use http::header::CONTENT_ENCODING;
+use serde_json::Value;
 
 use crate::{
     seeds,
@@ -94,6 +97,17 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         &["crates/endpoint/src/transport/redirect.rs"],
         b"302\nlocation:",
     ));
+    // Responses of a service: compressed ones, and JSON that is none.
+    let services: [&[u8]; 7] = [
+        b"200\n\n{\"a\":[1]}",
+        b"201\ncontent-encoding: identity\n\n{}",
+        b"200\ncontent-encoding: gzip\n\n{}",
+        b"200\ncontent-encoding: br\n\n{}",
+        b"200\n\n\x1f\x8b\x08",
+        b"200\n\n{\"a\":\"s3cr3t-CANARY\"",
+        b"408\nretry-after: 7\n\n{}",
+    ];
+    seeds.extend(services.map(<[u8]>::to_vec));
     seeds
 }
 
@@ -136,6 +150,7 @@ pub(crate) fn run(bytes: &[u8]) {
     let tokens = tokens.transport(transport(true)).retry(Retry::never());
     let tokens = tokens.build().unwrap();
     let revoked = token(TOKEN);
+    service(&response);
     let (result, _) = serve(move |_| response.clone(), tokens.revoke(&revoked));
     match result {
         Ok(()) => assert!(status.is_success()),
@@ -144,5 +159,39 @@ pub(crate) fn run(bytes: &[u8]) {
             assert_hidden(&hallpass_testkit::leak::error_chain(&error), TOKEN);
             assert_ne!(TOKEN, CANARY);
         }
+    }
+}
+
+/// Reads the response as that of a service, to which the secret is sent as the token.
+fn service(response: &Response) {
+    let origin = "https://kms.example";
+    let authorizer = Authorizer::builder(StaticSource::new(CANARY)).allow_origin(origin);
+    let client = ServiceClient::new("the key service", authorizer.build().unwrap());
+    let client = client.unwrap().transport(transport(false));
+    let answer = response.clone();
+    let call = client.get::<Value>("https://kms.example/keys/orders");
+    let (result, _) = serve(move |_| answer.clone(), call);
+    let (status, body) = (response.status, &*response.body);
+    let encoding = response.headers.get(CONTENT_ENCODING);
+    let is_encoded = encoding.is_some_and(|encoding| encoding != "identity");
+    let json = serde_json::from_slice::<Value>(body).ok();
+    let expected = json.filter(|_| status.is_success() && !is_encoded);
+    let error = match result {
+        Ok(value) => return assert_eq!(Some(value), expected),
+        Err(error) => error,
+    };
+    assert_eq!(expected, None, "{error}");
+    check_token_error(&error);
+    assert_eq!(error.status(), Some(status));
+    let kind = match status.as_u16() {
+        200..=299 => ErrorKind::UnusableResponse,
+        408 | 429 | 500 | 502..=599 => ErrorKind::Unavailable,
+        _ => ErrorKind::Configuration,
+    };
+    assert_eq!(error.kind(), kind);
+    let is_redirect = error.message().contains(" redirects to ");
+    assert_eq!(is_redirect, status.is_redirection(), "{error}");
+    if status.is_success() && (is_encoded || body.starts_with(b"\x1f\x8b")) {
+        assert!(error.message().contains("compressed"), "{error}");
     }
 }

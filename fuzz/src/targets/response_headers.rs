@@ -1,13 +1,19 @@
-//! `Retry-After`, `Date` and quotas: a wait agrees with `httpdate`, counts are those of the headers, and values out of range
-//! change nothing.
+//! `Retry-After`, `Date`, quotas and `DPoP-Nonce`: a wait agrees with `httpdate`, counts are those of the headers, values out
+//! of range change nothing, and a nonce is the only one and has the characters of RFC 9449.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Mutex,
+    time::{Duration, SystemTime},
+};
 
 use arbitrary::Unstructured;
-use hallpass_core::{Clock as _, ErrorKind, Quota, TokenRequest, TokenSource as _};
+use hallpass_core::{
+    Clock as _, ErrorKind, Proof, ProofRequest, Proofs, Prover, Quota, TokenError, TokenRequest,
+    TokenSource as _, async_trait,
+};
 use hallpass_endpoint::{ClientCredentials, Retry};
 use hallpass_testkit::ManualClock;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::support::{
     CLIENT_ID, Response, TOKEN_ENDPOINT, authentication, check_token_error, line, serve, transport,
@@ -23,6 +29,7 @@ pub(crate) const WORDS: &[&str] = &[
     "x-ratelimit-remaining: 1\n",
     "x-ratelimit-reset: 30\n",
     "x-rate-limit-limit: 9\n",
+    "dpop-nonce: eyJ7S_zG.eyJH0-Z.HX4w-7v\n",
     "auth0-client-quota-limit: b=per_hour;q=10;r=7;t=3540,b=per_day;q=50;r=47;t=43200\n",
 ];
 
@@ -68,6 +75,19 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     for retry_after in dates {
         seeds.extend(dates.map(|date| format!("{retry_after}\n{date}\n").into_bytes()));
     }
+    // Nonces: each limit of the characters and of the length, none, and two.
+    let mut nonces: Vec<Vec<Vec<u8>>> = vec![vec![], vec![vec![]]];
+    nonces.extend(b"\t !\"#[\\]~\x80\xff".map(|byte| vec![vec![b'a', byte, b'z']]));
+    nonces.extend([1, 1_024, 1_025].map(|length| vec![vec![b'a'; length]]));
+    nonces.push(vec![b"one".to_vec(), b"two".to_vec()]);
+    nonces.push(vec![b"one".to_vec(), b"one".to_vec()]);
+    nonces.push(vec![b"one".to_vec(), vec![]]);
+    seeds.extend(nonces.iter().map(|values| {
+        let lines = values
+            .iter()
+            .map(|value| [b"dpop-nonce: ", value.as_slice(), b"\n"].concat());
+        [b"\n\n".to_vec(), lines.collect::<Vec<_>>().concat()].concat()
+    }));
     seeds
 }
 
@@ -86,6 +106,7 @@ pub(crate) fn run(bytes: &[u8]) {
         }
     }
     unavailable.body.clear();
+    nonce(&unavailable.headers);
     let text = |name| {
         let value: Option<&HeaderValue> = unavailable.headers.get(name);
         value.and_then(|value| value.to_str().ok())
@@ -130,6 +151,42 @@ pub(crate) fn run(bytes: &[u8]) {
     let (token, _) = serve(move |_| granted.clone(), source.token(&request));
     quotas(token.unwrap().quotas(), &sent);
     dates(bytes, clock.wall());
+}
+
+/// A prover that stores the nonces.
+#[derive(Debug, Default)]
+struct Nonces(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Prover for Nonces {
+    async fn prove(&self, _: &ProofRequest<'_>) -> Result<Proof, TokenError> {
+        Err(TokenError::configuration("no proof is sent"))
+    }
+
+    fn store_nonce(&self, _: &ProofRequest<'_>, nonce: &str) {
+        self.0.lock().unwrap().push(nonce.to_owned());
+    }
+}
+
+/// Compares the nonce in use with the headers: it is the only one, and one or more `NQCHAR` of RFC 9449 section 8.1.
+fn nonce(headers: &HeaderMap) {
+    const MAX_BYTES: usize = 1_024;
+    let is_legal = |byte: &u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+    let values: Vec<_> = headers.get_all("dpop-nonce").iter().collect();
+    let expected: Vec<_> = match values[..] {
+        [value] if (1..=MAX_BYTES).contains(&value.len()) => {
+            let legal = value.as_bytes().iter().all(is_legal);
+            let text = legal.then(|| String::from_utf8(value.as_bytes().to_vec()).unwrap());
+            text.into_iter().collect()
+        }
+        _ => Vec::new(),
+    };
+    let mut proofs = Proofs::new(Method::GET, "https://api.example/orders");
+    let prover = Nonces::default();
+    proofs.store_nonce(&prover, None, headers);
+    assert_eq!(*prover.0.lock().unwrap(), expected);
+    assert_eq!(proofs.accept_nonce(headers), !expected.is_empty());
+    assert_eq!(proofs.is_demanded(), !expected.is_empty());
 }
 
 /// Compares the counts of quotas with those of the headers.
