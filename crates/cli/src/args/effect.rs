@@ -50,7 +50,7 @@ impl Token {
             ("--url", self.url.is_some(), Format::Dpop),
         ] {
             if is_set && self.format != format {
-                let (format, other) = (written(format), written(self.format));
+                let (format, other) = (written(&format), written(&self.format));
                 let message = format!("`{flag}` requires `--format {format}`");
                 let remedy = format!("it has no effect with `--format {other}`");
                 return Err(Failure::usage(message).with_remedy(remedy));
@@ -66,7 +66,7 @@ impl Keygen {
         match self.algorithm {
             Some(other) if self.bits.is_some() && !is_rsa(other) => {
                 let message = "`--bits` requires `--algorithm rs256` or `ps256`";
-                let remedy = format!("it has no effect with `--algorithm {}`", written(other));
+                let remedy = format!("it has no effect with `--algorithm {}`", written(&other));
                 Err(Failure::usage(message).with_remedy(remedy))
             }
             _ => Ok(()),
@@ -75,7 +75,7 @@ impl Keygen {
 }
 
 /// Returns the value as it is written on the command line.
-fn written(value: impl ValueEnum) -> String {
+fn written(value: &impl ValueEnum) -> String {
     let value = value.to_possible_value();
     value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
