@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The methods that end a builder.
-const ENDS: [&str; 2] = ["build", "load"];
+const ENDS: [&str; 3] = ["build", "load", "start"];
 
 /// Fails with the faults of a table, if there are any.
 pub(crate) fn assert_none(faults: &[String]) {
