@@ -136,17 +136,18 @@ async fn share(
     Ok(())
 }
 
-/// Issues tokens of two seconds, with a server latency of 200 ms, while 64 tasks keep requesting tokens.
+/// Issues tokens of five seconds, with a server latency of 200 ms, while 64 tasks keep requesting tokens. A token is
+/// refreshed about a second before it expires.
 async fn refresh(
     server: &AuthorizationServer,
     source: &Arc<dyn TokenSource>,
 ) -> Result<(), Box<dyn Error>> {
     const LATENCY: Duration = Duration::from_millis(200);
-    server.set_lifetime(Duration::from_secs(2));
+    server.set_lifetime(Duration::from_secs(5));
     server.set_latency(LATENCY);
     source.access_token(&TokenRequest::default()).await?;
     let before = server.token_request_count();
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + Duration::from_secs(9);
     let mut tasks = JoinSet::new();
     for _ in 0..64 {
         let source = source.clone();
