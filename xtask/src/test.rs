@@ -137,6 +137,8 @@ fn fast(shell: &Shell) -> anyhow::Result<()> {
         "model::",
         "fleet::",
         "pairs::",
+        "builders::",
+        "settings::every_two_",
         "keys::the_number",
     ]
     .join("|");
