@@ -30,8 +30,7 @@ pub(crate) struct Resource {
     pub(crate) unit: &'static str,
     /// The growth of the median that is allowed.
     pub(crate) allowance: u64,
-    /// The growth within a life of the service that is allowed: at least twice that of
-    /// ten minutes without a fault.
+    /// The growth within a life of the service that is allowed: at least twice that of ten minutes without a fault.
     pub(crate) in_life: u64,
 }
 

@@ -46,7 +46,7 @@ pub(crate) const NO_TLS: &str =
 
 /// Parses an address that a server named; the host may be empty.
 ///
-/// What it returns may be shown: it has no other characters than names of hosts, IP addresses and their zones.
+/// The result may be shown: it has only the characters of host names, IP addresses and their zones.
 pub(crate) fn parse_named(host: &str, port: &str) -> Option<(String, u16)> {
     let is_usable = |c: u8| c.is_ascii_alphanumeric() || b".-_:%".contains(&c);
     let is_host = host.len() <= MAX_HOST_BYTES && host.bytes().all(is_usable);
